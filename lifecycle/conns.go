@@ -1,0 +1,566 @@
+package lifecycle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// ConnState is the state of a connection, named as fasthttp.ConnState names it.
+type ConnState uint8
+
+// The states of a connection. Active and hijacked connections are busy: the
+// drain awaits them. New and idle ones it closes after their last call.
+const (
+	StateNew      ConnState = iota // accepted, no byte read yet
+	StateActive                    // a request is being read, handled or answered
+	StateIdle                      // keep-alive, between two requests
+	StateHijacked                  // taken over by a hijack handler, as for WebSockets
+	StateClosed
+	// Public code sees the two below as StateNew or StateIdle.
+	stateWaking // its reader is being woken by a past deadline, unless a request comes first
+	stateEnding // it has been sent a FIN: nothing that it sends can be answered
+)
+
+var stateNames = [...]string{"new", "active", "idle", "hijacked", "closed"}
+
+func (c ConnState) String() string {
+	if int(c) >= len(stateNames) {
+		return "unknown"
+	}
+	return stateNames[c]
+}
+
+// MarshalText renders the state as its name.
+func (c ConnState) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// Counts is how many connections are in each state.
+type Counts struct {
+	New      int `json:"new"`
+	Active   int `json:"active"`
+	Idle     int `json:"idle"`
+	Hijacked int `json:"hijacked"`
+}
+
+// Total is the number of open connections.
+func (c Counts) Total() int { return c.New + c.Active + c.Idle + c.Hijacked }
+
+// Busy is the number of connections that the drain awaits.
+func (c Counts) Busy() int { return c.Active + c.Hijacked }
+
+func (c Counts) String() string {
+	return fmt.Sprintf("%d new, %d active, %d idle, %d hijacked", c.New, c.Active, c.Idle, c.Hijacked)
+}
+
+// ConnInfo is a connection at the moment of a snapshot.
+type ConnInfo struct {
+	ID       uint64        `json:"id"`              // counts the server's connections from 1
+	State    ConnState     `json:"state"`           //
+	Remote   string        `json:"remote"`          // the client's address
+	Local    string        `json:"local"`           // the address that it was accepted on
+	Route    string        `json:"route,omitempty"` // method and path, cut at 64 bytes, of the request under way
+	Requests uint64        `json:"requests"`        // that were begun so far
+	Age      time.Duration `json:"age_ns"`          // since it was accepted
+	Since    time.Duration `json:"since_ns"`        // how long it has been in State
+}
+
+// conn is the table's entry for a connection. Its net.Conn is the one that
+// fasthttp serves, never a wrapper of ours: fasthttp finds writev and sendfile
+// by its type.
+type conn struct {
+	net.Conn
+	id       uint64
+	accepted time.Duration // like all times here since the server's epoch
+	silence  *time.Timer   // ends a connection that sends nothing; nil without an idle timeout
+
+	// word holds the state, the two flags below and above them the number of
+	// requests begun. Who wins a race for a connection is decided by a
+	// compare-and-swap of it: the reader's to active against the drain's to ending.
+	word  atomic.Uint64
+	since atomic.Int64 // when the state was entered
+
+	// route belongs to the connection's goroutine while flagRoute is off, and
+	// is constant while it is on. To read it, hold flagRead, briefly: who turns
+	// flagRoute off waits for it. That spares the request path a lock.
+	route    [64]byte
+	routeLen uint8
+}
+
+const (
+	stateMask  = 0x0f
+	flagRoute  = 0x10 // route holds the request under way
+	flagRead   = 0x20 // somebody reads route
+	flagInside = 0x40 // the user's handler runs
+	oneRequest = 0x100
+)
+
+func stateOf(word uint64) ConnState { return ConnState(word & stateMask) }
+
+// state is the connection's state as the public sees it.
+func (c *conn) state() ConnState {
+	word := c.word.Load()
+	switch st := stateOf(word); {
+	case st <= StateClosed:
+		return st
+	case word < oneRequest:
+		return StateNew
+	default:
+		return StateIdle
+	}
+}
+
+// activate is for the first byte of a request. It changes nothing on a connection
+// that has been sent a FIN. It reports whether the drain has put a deadline in
+// the past on the connection, which the request has outrun.
+func (c *conn) activate(now time.Duration) (woken bool) {
+	for {
+		word := c.word.Load()
+		st := stateOf(word)
+		if st == stateEnding || st == StateClosed {
+			return false
+		}
+		if c.word.CompareAndSwap(word, word&^stateMask|uint64(StateActive)+oneRequest) {
+			c.since.Store(int64(now))
+			return st == stateWaking
+		}
+	}
+}
+
+// rest is for the end of a response, on a connection that is kept alive.
+func (c *conn) rest(now time.Duration) {
+	c.since.Store(int64(now))
+	for {
+		word := c.word.Load()
+		if word&flagRead != 0 {
+			runtime.Gosched()
+			continue
+		}
+		if stateOf(word) != StateActive || c.word.CompareAndSwap(word, word&^(stateMask|flagRoute|flagInside)|uint64(StateIdle)) {
+			return
+		}
+	}
+}
+
+// enter is for the handler's start: it notes what is asked for. It fails for a
+// request that cannot be answered any more.
+func (c *conn) enter(ctx *fasthttp.RequestCtx) bool {
+	if stateOf(c.word.Load()) != StateActive {
+		return false
+	}
+	n := copy(c.route[:], ctx.Method())
+	n += copy(c.route[n:], " ")
+	n += copy(c.route[n:], ctx.Path())
+	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
+	c.word.Or(flagRoute | flagInside)
+	return true
+}
+
+func (c *conn) leave() { c.word.And(^uint64(flagInside)) }
+
+// inside reports whether user code runs for the connection, which nobody can end.
+func (c *conn) inside() bool {
+	word := c.word.Load()
+	return word&flagInside != 0 || stateOf(word) == StateHijacked
+}
+
+// to enters a state and returns the one that it leaves. A closed connection
+// stays closed.
+func (c *conn) to(st ConnState, now time.Duration) (from ConnState) {
+	for {
+		word := c.word.Load()
+		if stateOf(word) == StateClosed {
+			return StateClosed
+		}
+		if c.word.CompareAndSwap(word, word&^stateMask|uint64(st)) {
+			c.since.Store(int64(now))
+			return stateOf(word)
+		}
+	}
+}
+
+// end ends the connection if it is new or idle and has nothing pending, so that
+// no request is lost. It reports whether that is done; where it has to wake the
+// connection's reader by a deadline, it is never sure, and wants to be called
+// again until the connection has gone.
+func (s *Server) end(c *conn) (done bool) {
+	if canShut && rawConn(c.Conn) != nil {
+		word := c.word.Load()
+		if st := stateOf(word); st != StateNew && st != StateIdle {
+			return st == stateEnding
+		}
+		return endIdle(c.Conn, func() bool {
+			return c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding))
+		})
+	}
+	s.wakeMu.Lock()
+	defer s.wakeMu.Unlock()
+	word := c.word.Load()
+	switch stateOf(word) {
+	case StateNew, StateIdle:
+		if !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateWaking)) {
+			return false
+		}
+	case stateWaking: // once more: fasthttp may have set its own deadline over ours
+	default:
+		return false
+	}
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	return false
+}
+
+// restoreDeadline gives a connection that was woken, but whose request came
+// first, the time to read it in.
+func (s *Server) restoreDeadline(c *conn) {
+	s.wakeMu.Lock()
+	defer s.wakeMu.Unlock()
+	var deadline time.Time
+	if d := s.HTTP.ReadTimeout; d > 0 {
+		deadline = time.Now().Add(d)
+	}
+	_ = c.SetReadDeadline(deadline)
+}
+
+// currentRoute is the request under way, or "".
+func (c *conn) currentRoute() string {
+	for {
+		word := c.word.Load()
+		if word&flagRoute == 0 {
+			return ""
+		}
+		if word&flagRead == 0 && c.word.CompareAndSwap(word, word|flagRead) {
+			break
+		}
+		runtime.Gosched()
+	}
+	route := string(c.route[:c.routeLen])
+	c.word.And(^uint64(flagRead))
+	return route
+}
+
+func (c *conn) info(now time.Duration) ConnInfo {
+	return ConnInfo{
+		ID:       c.id,
+		State:    c.state(),
+		Remote:   addrString(c.RemoteAddr()),
+		Local:    addrString(c.LocalAddr()),
+		Route:    c.currentRoute(),
+		Requests: c.word.Load() / oneRequest,
+		Age:      now - c.accepted,
+		Since:    max(0, now-time.Duration(c.since.Load())),
+	}
+}
+
+func addrString(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// table is the set of open connections, found by the net.Conn that fasthttp
+// hands to its hooks. Look-ups take no lock.
+type table struct {
+	conns  sync.Map // net.Conn -> *conn
+	open   atomic.Int64
+	lastID atomic.Uint64
+}
+
+func (t *table) get(nc net.Conn) *conn {
+	v, _ := t.conns.Load(nc)
+	c, _ := v.(*conn)
+	return c
+}
+
+func (t *table) add(c *conn) {
+	c.id = t.lastID.Add(1)
+	t.conns.Store(c.Conn, c)
+	t.open.Add(1)
+}
+
+// remove forgets the connection and returns how many are left.
+func (t *table) remove(c *conn) (left int64) {
+	t.conns.Delete(c.Conn)
+	return t.open.Add(-1)
+}
+
+// each calls f for every open connection until it returns false.
+func (t *table) each(f func(*conn) bool) {
+	t.conns.Range(func(_, v any) bool { return f(v.(*conn)) })
+}
+
+// observe puts the table between fasthttp and the user's server settings: it
+// chains what the user has set, and replaces nothing.
+func (s *Server) observe() {
+	h := s.HTTP
+	s.handler, s.connState, s.errorHandler = h.Handler, h.ConnState, h.ErrorHandler
+	h.Handler = s.serveRequest
+	h.ConnState = s.setConnState
+	h.ErrorHandler = s.serveError
+}
+
+func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
+	switch st {
+	case fasthttp.StateNew:
+		s.addConn(nc)
+	case fasthttp.StateActive:
+		if c := s.conns.get(nc); c != nil && c.activate(s.now()) {
+			s.restoreDeadline(c)
+		}
+	case fasthttp.StateIdle:
+		if c := s.conns.get(nc); c != nil {
+			c.rest(s.now())
+			s.noticeIdle()
+		}
+	case fasthttp.StateHijacked:
+		if c := s.conns.get(nc); c != nil {
+			c.to(StateHijacked, s.now())
+		}
+	case fasthttp.StateClosed:
+		if c := s.conns.get(nc); c != nil {
+			s.removeConn(c)
+		}
+	}
+	if s.connState != nil {
+		s.connState(nc, st)
+	}
+}
+
+func (s *Server) addConn(nc net.Conn) {
+	now := s.now()
+	c := &conn{Conn: nc, accepted: now}
+	c.since.Store(int64(now))
+	if s.phases.load() >= PhaseDraining {
+		s.accepted.Add(1)
+	}
+	s.conns.add(c)
+	if d := s.HTTP.IdleTimeout; d > 0 {
+		// fasthttp starts to count after the first request.
+		c.silence = time.AfterFunc(math.MaxInt64, func() { s.endSilent(c) })
+		c.silence.Reset(d)
+	}
+	s.noticeIdle()
+}
+
+// endSilent ends a connection on which the idle timeout has passed without a
+// byte.
+func (s *Server) endSilent(c *conn) {
+	word := c.word.Load()
+	if word >= oneRequest || stateOf(word) == StateClosed {
+		return
+	}
+	if !s.end(c) {
+		c.silence.Reset(wakeInterval)
+	}
+}
+
+func (s *Server) removeConn(c *conn) {
+	switch c.to(StateClosed, s.now()) {
+	case StateClosed:
+		return
+	case stateEnding, stateWaking:
+		if s.phases.load() >= PhaseDraining {
+			s.lastCalled.Add(1)
+		}
+	default:
+	}
+	if c.silence != nil {
+		c.silence.Stop()
+	}
+	if s.conns.remove(c) == 0 || s.cutting.Load() {
+		s.signalChange()
+	}
+}
+
+// serveRequest is the handler that fasthttp calls.
+func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
+	c := s.conns.get(ctx.Conn())
+	if c == nil { // not from a listener of ours: fasthttp.Server.ServeConn
+		s.handler(ctx)
+		return
+	}
+	if s.cutting.Load() || !c.enter(ctx) {
+		ctx.SetConnectionClose()
+		return
+	}
+	s.handler(ctx)
+	c.leave()
+	switch {
+	case ctx.Hijacked():
+		s.trackHijack(ctx, c)
+	case s.phases.load() >= PhaseDraining:
+		s.tell(ctx)
+	}
+}
+
+// tell puts Connection: close on a response. That of a handler which timed out
+// is a copy: the handler may still be writing to the original.
+func (s *Server) tell(ctx *fasthttp.RequestCtx) {
+	resp := ctx.LastTimeoutErrorResponse()
+	if resp == nil {
+		resp = &ctx.Response
+	}
+	if resp.ConnectionClose() {
+		return
+	}
+	resp.SetConnectionClose()
+	s.told.Add(1)
+}
+
+// serveError is called by fasthttp for a request that it could not read. It also
+// calls it for a connection that never sent one, which gets no answer: nobody
+// asked, and a client that is about to send its first request would take it for
+// the answer to that.
+func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
+	if c := s.conns.get(ctx.Conn()); c != nil && c.word.Load() < oneRequest {
+		_ = c.Close()
+		return
+	}
+	if s.errorHandler != nil {
+		s.errorHandler(ctx, err)
+		return
+	}
+	answerError(ctx, err)
+}
+
+// answerError answers as fasthttp's own error handler does, which it does not
+// export, save that a body over the limit is a 413.
+func answerError(ctx *fasthttp.RequestCtx, err error) {
+	var tooBig *fasthttp.ErrSmallBuffer
+	switch {
+	case errors.As(err, &tooBig):
+		ctx.Error("Too big request header", fasthttp.StatusRequestHeaderFieldsTooLarge)
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		ctx.Error("Request body too large", fasthttp.StatusRequestEntityTooLarge)
+	case isTimeout(err):
+		ctx.Error("Request timeout", fasthttp.StatusRequestTimeout)
+	default:
+		ctx.Error("Error when parsing request", fasthttp.StatusBadRequest)
+	}
+}
+
+// hijackEnd is stored among a hijacked request's user values, which fasthttp
+// closes when it releases the request's context: after the hijack handler has
+// returned. No other event tells of it.
+type hijackEnd struct {
+	s *Server
+	c *conn
+}
+
+type hijackKey struct{}
+
+func (s *Server) trackHijack(ctx *fasthttp.RequestCtx, c *conn) {
+	if c.to(StateHijacked, s.now()) != StateClosed {
+		ctx.SetUserValue(hijackKey{}, &hijackEnd{s, c})
+	}
+}
+
+// Close is called by fasthttp.
+func (h *hijackEnd) Close() error {
+	if h.s.HTTP.KeepHijackedConns && !isClosed(h.c.Conn) {
+		h.s.sweepKept(keptSweep)
+		h.s.kept.add(h.c)
+		h.s.noticeIdle()
+		return nil
+	}
+	h.s.removeConn(h.c)
+	return nil
+}
+
+// kept are the hijacked connections that outlive their hijack handler
+// (fasthttp.Server.KeepHijackedConns). Nothing tells of their end, so they are
+// looked at now and then.
+type kept struct {
+	mu    sync.Mutex // guards conns and next
+	conns []*conn
+	next  int
+}
+
+// keptSweep is how many kept connections are looked at when one is added: more
+// than one, so that those that are closed cannot pile up.
+const keptSweep = 2
+
+func (k *kept) add(c *conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.conns = append(k.conns, c)
+}
+
+// sweep returns up to limit connections that have been closed.
+func (k *kept) sweep(limit int) (gone []*conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for range min(limit, len(k.conns)) {
+		k.next %= len(k.conns)
+		c := k.conns[k.next]
+		if !isClosed(c.Conn) {
+			k.next++
+			continue
+		}
+		gone = append(gone, c)
+		last := len(k.conns) - 1
+		k.conns[k.next], k.conns[last] = k.conns[last], nil
+		k.conns = k.conns[:last]
+	}
+	return gone
+}
+
+func (k *kept) len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.conns)
+}
+
+// sweepKept forgets kept connections that have been closed.
+func (s *Server) sweepKept(limit int) {
+	for _, c := range s.kept.sweep(limit) {
+		s.removeConn(c)
+	}
+}
+
+// Conns returns a snapshot of the open connections, by ID. It costs the server
+// time in proportion to their number, but holds none of them up.
+func (s *Server) Conns() []ConnInfo {
+	s.init()
+	s.sweepKept(s.kept.len())
+	now := s.now()
+	infos := make([]ConnInfo, 0, s.conns.open.Load())
+	s.conns.each(func(c *conn) bool {
+		if info := c.info(now); info.State != StateClosed {
+			infos = append(infos, info)
+		}
+		return true
+	})
+	slices.SortFunc(infos, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
+	return infos
+}
+
+// Counts returns how many connections are in each state.
+func (s *Server) Counts() Counts {
+	s.init()
+	s.sweepKept(s.kept.len())
+	var n Counts
+	s.conns.each(func(c *conn) bool {
+		switch c.state() {
+		case StateNew:
+			n.New++
+		case StateActive:
+			n.Active++
+		case StateIdle:
+			n.Idle++
+		case StateHijacked:
+			n.Hijacked++
+		default:
+		}
+		return true
+	})
+	return n
+}

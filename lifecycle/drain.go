@@ -1,0 +1,299 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// ErrDrainTimeout says that the drain's deadline came before the last
+// connection had ended.
+var ErrDrainTimeout = errors.New("lifecycle: drain deadline exceeded")
+
+// Drain begins the drain and returns at once, so that a handler may call it: its
+// own response is still delivered. Calls after the first change nothing. Before
+// Run, it makes Run start nothing and run its exit hooks only.
+func (s *Server) Drain() { s.beginDrain("Drain") }
+
+// ShutdownWithContext begins the drain and waits until it is over, exit hooks
+// included. It returns what Run returns, or, if ctx ends first, ctx's error:
+// then the drain goes on, within its own limits. Any number of callers may wait,
+// each with its own ctx. Where Run has not been called it returns nil at once;
+// Run will then start nothing.
+//
+// A handler or hook that waits here waits for itself: it wants Drain.
+func (s *Server) ShutdownWithContext(ctx context.Context) error {
+	s.beginDrain("ShutdownWithContext")
+	if !s.ran.Load() {
+		return nil
+	}
+	stopped := s.Reached(PhaseStopped)
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		select {
+		case <-stopped: // both: the result says more
+		default:
+			return fmt.Errorf("lifecycle: the drain goes on: %w", ctx.Err())
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.report.Err
+}
+
+// Close ends everything now: contexts are cancelled and connections cut. It does
+// not wait; Run runs the exit hooks and returns. It always returns nil.
+func (s *Server) Close() error {
+	s.force("Close")
+	return nil
+}
+
+// beginDrain makes readiness red, before anything else changes.
+func (s *Server) beginDrain(cause string) {
+	s.init()
+	s.mu.Lock()
+	first := s.report.Cause == ""
+	if first {
+		s.report.Cause = cause
+		s.drainBegan = s.now()
+		if d := orDefault(s.DrainTimeout, DefaultDrainTimeout); d >= 0 {
+			s.deadline = time.Now().Add(s.ShutdownDelay).Add(d)
+		}
+	}
+	s.mu.Unlock()
+	if first {
+		s.enterPhase(PhaseDraining, cause)
+		s.cancelStart()
+	}
+}
+
+// force ends all waiting.
+func (s *Server) force(cause string) {
+	s.beginDrain(cause)
+	s.forceOnce.Do(func() { close(s.forced) })
+}
+
+// drain is the drain, from its begin to the last connection's end. It returns
+// nil if nothing had to be cut.
+func (s *Server) drain() error {
+	s.noteOpen()
+	s.Go("drain hooks", s.runDrainHooks)
+	deadline := s.newDeadline()
+	defer deadline.Stop()
+
+	s.waitShutdownDelay()
+	s.endListeners()
+	err := s.awaitConns(deadline.C)
+	if err != nil {
+		s.abort(err)
+	}
+	return err
+}
+
+func (s *Server) noteOpen() {
+	open := s.Counts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Open = open
+}
+
+// newDeadline returns the timer of the drain's deadline.
+func (s *Server) newDeadline() *time.Timer {
+	if at, ok := s.DrainDeadline(); ok {
+		return time.NewTimer(time.Until(at))
+	}
+	return newTimer(-1)
+}
+
+// waitShutdownDelay keeps serving, while load balancers notice.
+func (s *Server) waitShutdownDelay() {
+	if s.ShutdownDelay == 0 {
+		return
+	}
+	t := time.NewTimer(s.ShutdownDelay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.forced:
+	}
+}
+
+// endListeners accepts what waits, closes the listeners, and returns when the
+// accept loops have: from then on the table of connections only shrinks.
+func (s *Server) endListeners() {
+	for _, l := range s.openListeners() {
+		l.end()
+	}
+	s.acceptLoops.Wait()
+}
+
+// awaitConns closes each idle connection after its last call, and waits for the
+// busy ones and for work, by event. It returns nil once there is nothing left.
+func (s *Server) awaitConns(deadline <-chan time.Time) error {
+	look := time.NewTimer(0) // fires when an idle connection's last call is over
+	defer look.Stop()
+	lookAt := s.now()
+	for !s.nothingLeft() {
+		select {
+		case <-s.changed:
+			if !s.idled.Swap(false) {
+				continue
+			}
+			at := s.lastCallOver(s.now())
+			if s.kept.len() > 0 {
+				at = min(at, s.now()+keptInterval)
+			}
+			if at < lookAt {
+				lookAt = at
+				look.Reset(lookAt - s.now())
+			}
+		case <-look.C:
+			lookAt = s.endIdleConns()
+			look.Reset(lookAt - s.now())
+		case <-deadline:
+			return ErrDrainTimeout
+		case <-s.forced:
+			return ErrForced
+		}
+	}
+	return nil
+}
+
+func (s *Server) nothingLeft() bool { return s.conns.open.Load() == 0 && s.work.len() == 0 }
+
+// lastCallOver is when the last call ends of a connection that became idle, or
+// was accepted, at the given time.
+func (s *Server) lastCallOver(since time.Duration) time.Duration {
+	lastCall := max(0, orDefault(s.LastCall, DefaultLastCall))
+	from := max(since, s.drainBegan)
+	if lastCall > math.MaxInt64-from {
+		return math.MaxInt64
+	}
+	return from + lastCall
+}
+
+// wakeInterval is after what time a connection is looked at again that could not
+// be ended for good, because a request came first or by lack of a socket.
+const wakeInterval = time.Millisecond
+
+// endIdleConns ends the idle connections whose last call is over, and returns
+// when to look again.
+func (s *Server) endIdleConns() (next time.Duration) {
+	next = math.MaxInt64
+	now := s.now()
+	if s.kept.len() > 0 {
+		s.sweepKept(s.kept.len())
+		next = now + keptInterval
+	}
+	s.conns.each(func(c *conn) bool {
+		st := stateOf(c.word.Load())
+		if st != StateNew && st != StateIdle && st != stateWaking {
+			return true
+		}
+		over := s.lastCallOver(time.Duration(c.since.Load()))
+		if over <= now && !s.end(c) {
+			over = now + wakeInterval
+		}
+		if over > now {
+			next = min(next, over)
+		}
+		return true
+	})
+	return next
+}
+
+// keptInterval is how often the drain looks at kept hijacked connections.
+const keptInterval = 10 * time.Millisecond
+
+// noticeIdle tells a drain that there is one more idle connection to end.
+func (s *Server) noticeIdle() {
+	if s.phases.load() == PhaseDraining {
+		s.idled.Store(true)
+		s.signalChange()
+	}
+}
+
+// signalChange makes whoever waits look again.
+func (s *Server) signalChange() {
+	select {
+	case s.changed <- struct{}{}:
+	default: // a look is due already
+	}
+}
+
+// abort ends what is left: contexts first, then, after AbortTimeout, every
+// connection. A drain that was forced gives no time.
+func (s *Server) abort(why error) {
+	s.cancel(why)
+	s.cancelRequests()
+	if errors.Is(why, ErrDrainTimeout) && s.awaitAbort() {
+		return
+	}
+	s.cutting.Store(true)
+	s.noteCut()
+	s.conns.each(func(c *conn) bool {
+		cut(c.Conn)
+		return true
+	})
+	s.awaitUnwinding()
+}
+
+// cancelRequests ends RequestCtx.Done, by the only means that fasthttp has.
+// With a context that has ended already its shutdown waits for nothing.
+func (s *Server) cancelRequests() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.HTTP.ShutdownWithContext(ctx)
+}
+
+// awaitAbort gives handlers AbortTimeout to answer, now that their contexts have
+// ended, and reports whether all have.
+func (s *Server) awaitAbort() bool {
+	t := time.NewTimer(max(0, orDefault(s.AbortTimeout, DefaultAbortTimeout)))
+	defer t.Stop()
+	for !s.nothingLeft() {
+		select {
+		case <-s.changed:
+		case <-t.C:
+			return false
+		case <-s.forced:
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) noteCut() {
+	cut, work := s.Conns(), s.work.names()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.report.Cut, s.report.Work = cut, work
+}
+
+// unwindTimeout bounds the wait for connections that were cut.
+const unwindTimeout = time.Second
+
+// awaitUnwinding waits for the goroutines of connections that were cut, save
+// those that are in user code: they end when it does.
+func (s *Server) awaitUnwinding() {
+	t := time.NewTimer(unwindTimeout)
+	defer t.Stop()
+	for s.unwinding() {
+		select {
+		case <-s.changed:
+		case <-t.C:
+			return
+		}
+	}
+}
+
+func (s *Server) unwinding() (some bool) {
+	s.conns.each(func(c *conn) bool {
+		some = !c.inside()
+		return !some
+	})
+	return some
+}

@@ -1,0 +1,217 @@
+package lifecycle
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttputil"
+)
+
+// patience bounds waits in tests on real sockets, which end by events. It is
+// not what is tested: it only turns a hang into a failure.
+const patience = 20 * time.Second
+
+// running is a server under test and what its Run returned.
+type running struct {
+	*Server
+	t    testing.TB
+	err  error
+	done chan struct{}
+	mem  *fasthttputil.InmemoryListener // of an in-memory server
+}
+
+// hello is the handler of tests that do not care.
+func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }
+
+func quiet(h fasthttp.RequestHandler) *fasthttp.Server {
+	return &fasthttp.Server{Handler: h, Logger: nolog{}, MaxIdleWorkerDuration: 50 * time.Millisecond}
+}
+
+type nolog struct{}
+
+func (nolog) Printf(string, ...any) {}
+
+// run starts s and ends it with the test.
+func run(t testing.TB, s *Server) *running {
+	t.Helper()
+	r := &running{Server: s, t: t, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = s.Run(context.Background())
+	}()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-r.done
+	})
+	select {
+	case <-s.Reached(PhaseReady):
+	case <-r.done:
+	}
+	return r
+}
+
+// runTCP starts s on a loopback port.
+func runTCP(t testing.TB, s *Server) *running {
+	t.Helper()
+	s.Addrs = []string{"127.0.0.1:0"}
+	return run(t, s)
+}
+
+// kinds are the kinds of listeners on which the drain contract holds.
+var kinds = []string{"tcp", "tls", "unix"}
+
+// runKind starts s on a listener of the kind, and returns how to reach it.
+func runKind(t testing.TB, kind string, s *Server) *running {
+	t.Helper()
+	switch kind {
+	case "tcp":
+		s.Addrs = []string{"127.0.0.1:0"}
+	case "tls":
+		s.HTTP.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate()}, MinVersion: tls.VersionTLS12}
+		s.Addrs = []string{"127.0.0.1:0"}
+	case "unix":
+		s.Addrs = []string{"unix:" + filepath.Join(t.TempDir(), "s")}
+	}
+	return run(t, s)
+}
+
+var certificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+// wait waits for Run's return and returns its error.
+func (r *running) wait() error {
+	r.t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(patience):
+		buf := make([]byte, 1<<20)
+		r.t.Fatalf("Run has not returned; connections: %+v\n%s", r.Conns(), buf[:runtime.Stack(buf, true)])
+		return nil
+	}
+}
+
+// client is one connection of a client that retries nothing.
+type client struct {
+	net.Conn
+	t testing.TB
+	r *bufio.Reader
+}
+
+// dial connects to the server's first address, with TLS where it has it.
+func (r *running) dial() *client {
+	r.t.Helper()
+	nc := r.dialRaw()
+	if r.HTTP.TLSConfig != nil {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test's own certificate
+	}
+	return r.client(nc)
+}
+
+func (r *running) client(nc net.Conn) *client {
+	r.t.Cleanup(func() { _ = nc.Close() })
+	return &client{Conn: nc, t: r.t, r: bufio.NewReader(nc)}
+}
+
+func (r *running) dialRaw() net.Conn {
+	r.t.Helper()
+	if r.mem != nil {
+		nc, err := r.mem.Dial()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return nc
+	}
+	addr := r.ListenAddrs()[0]
+	nc, err := net.Dial(addr.Network(), addr.String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	return nc
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.Conn, text); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+func (c *client) get(path string) *http.Response {
+	c.t.Helper()
+	c.send("GET " + path + " HTTP/1.1\r\nHost: t\r\n\r\n")
+	return c.response()
+}
+
+// response reads one response, body and all; the body is left in Body for
+// another reading.
+func (c *client) response() *http.Response {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		c.t.Fatalf("response: %v", err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("response body: %v", err)
+	}
+	resp.Body = io.NopCloser(strings.NewReader(string(body)))
+	return resp
+}
+
+// wantEOF wants the connection to end in good order, with nothing more sent.
+func (c *client) wantEOF() {
+	c.t.Helper()
+	if b, err := c.r.ReadByte(); err != io.EOF {
+		c.t.Fatalf("read %q, %v; want EOF", b, err)
+	}
+}
+
+func body(resp *http.Response) string {
+	b, _ := io.ReadAll(resp.Body)
+	return string(b)
+}
+
+// bubble runs a test of s in fake time, on an in-memory listener.
+func bubble(t *testing.T, s *Server, f func(t *testing.T, r *running)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		mem := fasthttputil.NewInmemoryListener()
+		s.Listeners = append(s.Listeners, mem)
+		s.HTTP.NoDefaultDate = true // fasthttp's clock for it outlives the bubble
+		r := run(t, s)
+		r.mem = mem
+		f(t, r)
+		_ = s.Close()
+		<-r.done
+		time.Sleep(time.Minute) // fasthttp's worker pool cleans up on its own time
+	})
+}

@@ -1,0 +1,212 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// errListener is in the error of a Run whose listener failed while it served.
+var errListener = errors.New("lifecycle: listener failed")
+
+// listener keeps an accept loop going through what is temporary, and at its end
+// hands out what waits in the queue before it closes.
+type listener struct {
+	net.Listener
+	tls *tls.Config // nil: connections are served as they are
+	s   *Server
+
+	ending atomic.Bool
+	over   chan struct{} // closed when ending is set
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// listen opens what Addrs names and joins it with Listeners. After an error
+// everything is closed again.
+func (s *Server) listen(ctx context.Context) error {
+	for _, ln := range s.Listeners {
+		s.addListener(ln, nil)
+	}
+	for _, addr := range s.Addrs {
+		ln, err := s.listenOn(ctx, addr)
+		if err != nil {
+			return err
+		}
+		config := s.HTTP.TLSConfig
+		if ln.Addr().Network() == "unix" {
+			config = nil
+		}
+		s.addListener(ln, config)
+	}
+	return nil
+}
+
+func (s *Server) listenOn(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	path, isUnix := strings.CutPrefix(addr, "unix:")
+	if !isUnix {
+		return lc.Listen(ctx, "tcp", addr)
+	}
+	if err := removeStaleSocket(ctx, path); err != nil {
+		return nil, err
+	}
+	ln, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if s.UnixMode != 0 {
+		if err := os.Chmod(path, s.UnixMode); err != nil {
+			_ = ln.Close()
+			return nil, err
+		}
+	}
+	return ln, nil
+}
+
+// removeStaleSocket removes the socket that a process which crashed has left
+// behind, but not one on which somebody listens.
+func removeStaleSocket(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return nil // nothing there, or not ours to remove: Listen says so
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = c.Close()
+		return fmt.Errorf("listen unix %s: %w", path, syscall.EADDRINUSE)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
+	}
+	return err
+}
+
+func (s *Server) addListener(ln net.Listener, config *tls.Config) {
+	l := &listener{Listener: ln, tls: config, s: s, over: make(chan struct{})}
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	s.emit(Event{Kind: EventListening, Addr: ln.Addr()})
+}
+
+// ListenAddrs returns the addresses that the server is bound to: those of
+// Listeners, then those of Addrs, in their order, with the ports that the system
+// chose for a port of 0. Before PhaseReady it returns none.
+func (s *Server) ListenAddrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range s.openListeners() {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+func (s *Server) openListeners() []*listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*listener(nil), s.listeners...)
+}
+
+// Accept is called by fasthttp alone, from one goroutine.
+func (l *listener) Accept() (net.Conn, error) {
+	var pause time.Duration
+	for {
+		if l.ending.Load() && !l.acceptOneMore() {
+			_ = l.Close()
+			return nil, io.EOF // fasthttp's Serve returns nil for it
+		}
+		c, err := l.Listener.Accept()
+		switch {
+		case err == nil && l.tls != nil:
+			return tls.Server(c, l.tls), nil
+		case err == nil:
+			return c, nil
+		case l.ending.Load():
+			if !isTimeout(err) {
+				return nil, io.EOF
+			}
+		case isTemporary(err):
+			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
+			l.s.emit(Event{Kind: EventAcceptRetry, Addr: l.Addr(), Err: err, Duration: pause})
+			l.wait(pause)
+		default:
+			return nil, err
+		}
+	}
+}
+
+// The pauses after a failed accept are those of net/http.
+const (
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
+)
+
+func (l *listener) wait(pause time.Duration) {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.over:
+	}
+}
+
+// isTemporary knows the errors of accept(2) that say nothing about the listener:
+// descriptors or memory have run out, or the client has gone already. fasthttp
+// alone ends its Serve on all of them.
+func isTemporary(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPROTO,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return isTimeout(err)
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// end begins the listener's end: its accept loop takes what waits in the queue,
+// then closes it. Nothing is known of the queue of a listener that has no
+// deadlines: it is closed here and now.
+func (l *listener) end() {
+	if !l.ending.CompareAndSwap(false, true) {
+		return
+	}
+	close(l.over)
+	refuseHandshakes(l.Listener)
+	if !l.setDeadline(time.Now()) {
+		_ = l.Close()
+	}
+}
+
+// acceptOneMore reports whether an Accept will return at once, with a
+// connection as a rule: its deadline is for one that has vanished from the queue.
+func (l *listener) acceptOneMore() bool {
+	return acceptable(l.Listener) && l.setDeadline(time.Now().Add(minAcceptPause))
+}
+
+func (l *listener) setDeadline(t time.Time) bool {
+	d, ok := l.Listener.(interface{ SetDeadline(t time.Time) error })
+	return ok && d.SetDeadline(t) == nil
+}
+
+// Close is also called by fasthttp's own shutdown, once more.
+func (l *listener) Close() error {
+	l.closeOnce.Do(func() { l.closeErr = l.Listener.Close() })
+	return l.closeErr
+}

@@ -1,0 +1,112 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The exit codes that ExitCode returns.
+const (
+	exitClean       = 0
+	exitStartFailed = 1
+	exitForced      = 2
+	exitHookFailed  = 3
+)
+
+// ErrStart is in the error of a Run that never became ready.
+var ErrStart = errors.New("lifecycle: start failed")
+
+// ExitCode returns the process exit code for what Run returned: 0 for nil, 2
+// when the drain was ended by its deadline or by force, 1 when the start failed
+// or a listener failed later, 3 when a hook failed and all else went well.
+func ExitCode(err error) int {
+	var hook *HookError
+	switch {
+	case err == nil:
+		return exitClean
+	case errors.Is(err, ErrDrainTimeout), errors.Is(err, ErrForced):
+		return exitForced
+	case errors.Is(err, ErrStart), errors.Is(err, errListener):
+		return exitStartFailed
+	case errors.As(err, &hook):
+		return exitHookFailed
+	}
+	return exitStartFailed
+}
+
+// Report is how a server's life ended, as data.
+type Report struct {
+	// Cause is what began the drain: "signal: terminated", "Drain",
+	// "ShutdownWithContext", "Close", "context: ...", "listener failed: ...".
+	Cause string `json:"cause"`
+	// Phases are the phases that were entered, and when.
+	Phases []PhaseChange `json:"phases"`
+	// Open is what was open when the drain began.
+	Open Counts `json:"open"`
+	// Accepted is how many connections were accepted after that.
+	Accepted int64 `json:"accepted"`
+	// Told is how many responses carried a Connection: close that the drain put there.
+	Told int64 `json:"told"`
+	// LastCalled is how many idle and new connections the drain closed, after
+	// their last call, with nothing pending.
+	LastCalled int64 `json:"last_called"`
+	// Cut is what was still open when the drain was ended by force.
+	Cut []ConnInfo `json:"cut,omitempty"`
+	// Work names tracked work and drain hooks that were still running then.
+	Work []string `json:"work,omitempty"`
+	// Hooks are the hooks that ran, in the order in which they ended.
+	Hooks []HookResult `json:"hooks,omitempty"`
+	// Err is what Run returned.
+	Err error `json:"-"`
+}
+
+// Report returns what happened in the server's life so far; it is complete once
+// Run has returned.
+func (s *Server) Report() Report {
+	s.init()
+	s.mu.Lock()
+	r := s.report
+	r.Cut = append([]ConnInfo(nil), r.Cut...)
+	r.Work = append([]string(nil), r.Work...)
+	r.Hooks = append([]HookResult(nil), r.Hooks...)
+	s.mu.Unlock()
+	r.Phases = s.phases.changes()
+	r.Accepted = s.accepted.Load()
+	r.Told = s.told.Load()
+	r.LastCalled = s.lastCalled.Load()
+	return r
+}
+
+// ExitCode is ExitCode(r.Err).
+func (r Report) ExitCode() int { return ExitCode(r.Err) }
+
+// Spent returns how long the server was in phase p: zero if it never was, or
+// has not left it.
+func (r Report) Spent(p Phase) time.Duration {
+	for i, change := range r.Phases {
+		if change.Phase == p && i+1 < len(r.Phases) {
+			return r.Phases[i+1].At.Sub(change.At)
+		}
+	}
+	return 0
+}
+
+// String is the report in one line.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "drained in %v (%s): open %v; accepted %d, told %d, last-called %d, cut %d",
+		r.Spent(PhaseDraining).Round(time.Microsecond), r.Cause, r.Open, r.Accepted, r.Told, r.LastCalled, len(r.Cut))
+	if n := len(r.Work); n > 0 {
+		fmt.Fprintf(&b, ", work left %d", n)
+	}
+	failed := 0
+	for _, h := range r.Hooks {
+		if h.Err != nil {
+			failed++
+		}
+	}
+	fmt.Fprintf(&b, "; hooks run %d, failed %d; exit code %d", len(r.Hooks), failed, r.ExitCode())
+	return b.String()
+}

@@ -1,0 +1,305 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// The defaults of Server's knobs.
+const (
+	DefaultLastCall     = 250 * time.Millisecond
+	DefaultDrainTimeout = 30 * time.Second
+	DefaultAbortTimeout = time.Second
+	DefaultHookTimeout  = 10 * time.Second
+)
+
+// UntilIdle, as LastCall, closes no idle connection: the drain waits until
+// clients and idle timeouts have closed them all.
+const UntilIdle time.Duration = math.MaxInt64
+
+// ErrAlreadyRun is what a second Run returns: a server has one life.
+var ErrAlreadyRun = errors.New("lifecycle: server has run already")
+
+// Server is the life of one fasthttp.Server. Its fields are set before Run and
+// not changed after; its methods may be called from any goroutine. The zero
+// value with HTTP and an address works.
+type Server struct {
+	// HTTP is the server whose life this is, with the user's Handler. Required.
+	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
+	// calls what was there; it changes nothing else. The timeouts are set there.
+	// IdleTimeout also ends a connection that has never sent a byte, without
+	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
+	HTTP *fasthttp.Server
+
+	// Addrs are the addresses that Run listens on, once the start hooks are
+	// through: "host:port" for TCP on IPv4 and IPv6, "unix:/path" for a Unix
+	// socket. A socket that a crashed process has left behind is removed.
+	Addrs []string
+
+	// UnixMode are the permissions of the Unix sockets in Addrs. Zero leaves
+	// them to the umask.
+	UnixMode os.FileMode
+
+	// Listeners are served as they are, beside Addrs. Run closes them. When a
+	// TCP or Unix listener ends, what waits in its queue is still served; of
+	// another kind, as tls.NewListener makes it, the queue cannot be known:
+	// for TLS, prefer Addrs and HTTP.TLSConfig.
+	Listeners []net.Listener
+
+	// ShutdownDelay is how long the server keeps accepting after the drain has
+	// begun, for load balancers that need time to notice that readiness is red.
+	// Zero, the default, is no delay.
+	ShutdownDelay time.Duration
+
+	// LastCall is how long an idle connection may still send a request, after
+	// its last response or the begin of the drain, whichever is later. The
+	// request is served, and told Connection: close. It should exceed the pauses
+	// of a busy client's connections plus a round trip. Zero is DefaultLastCall;
+	// negative is none; UntilIdle waits for idle timeouts.
+	LastCall time.Duration
+
+	// DrainTimeout is how long the drain may take, ShutdownDelay not included,
+	// before contexts are cancelled. Zero is DefaultDrainTimeout; negative is
+	// no limit.
+	DrainTimeout time.Duration
+
+	// AbortTimeout is how long handlers then have to answer, before every
+	// connection is cut. Zero is DefaultAbortTimeout; negative is none.
+	AbortTimeout time.Duration
+
+	// HookTimeout is how long each hook may take that sets no timeout of its
+	// own. Zero is DefaultHookTimeout; negative is no limit.
+	HookTimeout time.Duration
+
+	// Signals are those that step through the server's end while Run runs: the
+	// first begins the drain, the second ends its wait, the third exits the
+	// process at once with code 2. Nil, the default, leaves signals alone; see
+	// DefaultSignals.
+	Signals []os.Signal
+
+	// OnEvent, if set, is called with what happens, from the goroutine where it
+	// happens: it must be safe for concurrent use, and quick.
+	OnEvent func(Event)
+
+	initOnce sync.Once
+	epoch    time.Time
+	phases   phases
+	ran      atomic.Bool
+
+	handler      fasthttp.RequestHandler // the user's, as the next two
+	connState    func(net.Conn, fasthttp.ConnState)
+	errorHandler func(*fasthttp.RequestCtx, error)
+
+	conns       table
+	kept        kept
+	work        work
+	acceptLoops sync.WaitGroup
+	wakeMu      sync.Mutex // orders a drain's past deadlines against their repair
+
+	ctx         context.Context // see Context
+	cancel      context.CancelCauseFunc
+	startCtx    context.Context // ends when the drain begins
+	cancelStart context.CancelFunc
+
+	changed   chan struct{} // holds a value when the drain has to look again
+	idled     atomic.Bool   // a connection became idle since the drain last looked
+	forced    chan struct{} // closed when all waiting is to end
+	forceOnce sync.Once
+	cutting   atomic.Bool // nothing is served any more
+
+	accepted, told, lastCalled atomic.Int64 // see Report
+
+	mu           sync.Mutex // guards what follows
+	listeners    []*listener
+	startHooks   []hook
+	drainHooks   []hook
+	exitHooks    []hook
+	mistakes     []error // of calls that return none; Run does
+	drainHookErr error
+	listenErr    error
+	drainBegan   time.Duration // constant once PhaseDraining is reached
+	deadline     time.Time
+	exitCtx      context.Context // of work that exit hooks start
+	report       Report
+}
+
+func (s *Server) init() {
+	s.initOnce.Do(func() {
+		s.epoch = time.Now()
+		s.phases.init()
+		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+		s.startCtx, s.cancelStart = context.WithCancel(s.ctx)
+		s.changed = make(chan struct{}, 1)
+		s.forced = make(chan struct{})
+	})
+}
+
+// now is the time since the epoch. Reading the monotonic clock alone costs half
+// of what time.Now does.
+func (s *Server) now() time.Duration { return time.Since(s.epoch) }
+
+// Run is a server's life: it runs the start hooks, listens, serves, and once ctx
+// has ended, a signal of Signals came, or Drain, ShutdownWithContext or Close was
+// called, drains. It returns when all is over, exit hooks included: nil if
+// nothing failed and nothing was cut; else an error that joins what went wrong,
+// see ErrStart, ErrDrainTimeout, ErrForced and HookError. ExitCode makes it the
+// process's exit code, and Report tells more. A second Run is ErrAlreadyRun.
+func (s *Server) Run(ctx context.Context) error {
+	s.init()
+	if s.ran.Swap(true) {
+		return ErrAlreadyRun
+	}
+	return s.run(ctx)
+}
+
+func (s *Server) run(ctx context.Context) error {
+	defer s.notifySignals()()
+	defer context.AfterFunc(ctx, func() { s.beginDrain("context: " + context.Cause(ctx).Error()) })()
+
+	ready, err := s.start()
+	if ready {
+		<-s.Draining()
+		err = s.drain()
+	}
+	return s.exit(err)
+}
+
+// Serve runs the server on ln, beside Addrs and Listeners, until it is drained.
+// Unlike fasthttp's and net/http's Serve it returns at the end of a shutdown, not
+// at its begin: the process may end then. See Run.
+func (s *Server) Serve(ln net.Listener) error {
+	s.init()
+	if s.ran.Swap(true) {
+		return ErrAlreadyRun
+	}
+	s.Listeners = append(s.Listeners, ln)
+	return s.run(context.Background())
+}
+
+// ListenAndServe runs the server on addr, beside Addrs and Listeners, until it is
+// drained. See Run, and Addrs for the forms of an address.
+func (s *Server) ListenAndServe(addr string) error {
+	s.init()
+	if s.ran.Swap(true) {
+		return ErrAlreadyRun
+	}
+	s.Addrs = append(s.Addrs, addr)
+	return s.run(context.Background())
+}
+
+// start brings the server to PhaseReady, unless the drain begins first.
+func (s *Server) start() (ready bool, err error) {
+	s.enterPhase(PhaseStarting, "")
+	err = s.check()
+	if err == nil {
+		err = s.runStartHooks(s.startCtx)
+	}
+	if err == nil && s.startCtx.Err() == nil {
+		err = s.listen(s.startCtx)
+	}
+	if s.startCtx.Err() != nil {
+		s.closeListeners()
+		return false, nil // what failed, if anything, failed because the start was called off
+	}
+	if err != nil {
+		s.closeListeners()
+		s.beginDrain("start failed")
+		return false, fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	s.observe()
+	for _, l := range s.openListeners() {
+		s.acceptLoops.Go(func() { s.acceptLoop(l) })
+	}
+	s.enterPhase(PhaseReady, "")
+	return true, nil
+}
+
+func (s *Server) check() error {
+	s.mu.Lock()
+	errs := append([]error(nil), s.mistakes...)
+	s.mu.Unlock()
+	if s.HTTP == nil || s.HTTP.Handler == nil {
+		errs = append(errs, errors.New("lifecycle: Server.HTTP has no Handler"))
+	}
+	if len(s.Addrs)+len(s.Listeners) == 0 {
+		errs = append(errs, errors.New("lifecycle: Server has neither Addrs nor Listeners"))
+	}
+	if s.ShutdownDelay < 0 {
+		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
+	}
+	return errors.Join(errs...)
+}
+
+// acceptLoop serves a listener until it has ended. A listener that ends by itself
+// takes the server with it: half a server is worse than one that is restarted.
+func (s *Server) acceptLoop(l *listener) {
+	err := s.HTTP.Serve(l)
+	if l.ending.Load() {
+		return
+	}
+	if err == nil {
+		err = net.ErrClosed
+	}
+	err = fmt.Errorf("%w: %v: %w", errListener, l.Addr(), err)
+	s.emit(Event{Kind: EventListenFail, Addr: l.Addr(), Err: err})
+	s.mu.Lock()
+	s.listenErr = errors.Join(s.listenErr, err)
+	s.mu.Unlock()
+	s.beginDrain(err.Error())
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range s.openListeners() {
+		_ = l.Close()
+	}
+	for _, ln := range s.Listeners {
+		_ = ln.Close() // not yet among the open ones, when a start hook failed
+	}
+}
+
+// exit runs the exit hooks and closes the life.
+func (s *Server) exit(err error) error {
+	s.enterPhase(PhaseExiting, "")
+	hookErr := s.runExitHooks()
+	s.cancel(nil)
+	if s.HTTP != nil {
+		s.cancelRequests() // fasthttp lets go of its own state
+	}
+	s.mu.Lock()
+	err = errors.Join(err, s.listenErr, s.drainHookErr, hookErr)
+	s.report.Err = err
+	s.mu.Unlock()
+	s.enterPhase(PhaseStopped, "")
+	return err
+}
+
+func (s *Server) enterPhase(p Phase, cause string) {
+	if s.phases.advance(p) {
+		s.emit(Event{Kind: EventPhase, Phase: p, Name: cause})
+	}
+}
+
+// orDefault is d, or def where d is zero.
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// newTimer returns a timer; one of a negative duration never fires.
+func newTimer(d time.Duration) *time.Timer {
+	if d < 0 {
+		d = math.MaxInt64
+	}
+	return time.NewTimer(d)
+}

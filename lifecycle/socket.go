@@ -1,0 +1,43 @@
+package lifecycle
+
+import (
+	"crypto/tls"
+	"net"
+	"syscall"
+)
+
+// rawConn returns the socket behind a connection that fasthttp serves, or nil
+// where there is none, as in memory.
+func rawConn(nc net.Conn) syscall.Conn {
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	sc, _ := nc.(syscall.Conn)
+	return sc
+}
+
+// control runs f on a descriptor and reports whether it was open.
+func control(sc syscall.Conn, f func(fd uintptr)) bool {
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return rc.Control(f) == nil
+}
+
+// isClosed reports whether our side has closed the connection. It cannot tell
+// without a socket, and says no.
+func isClosed(nc net.Conn) bool {
+	sc := rawConn(nc)
+	return sc != nil && !control(sc, func(uintptr) {})
+}
+
+// cut closes a connection without ceremony: a TLS client is sent no
+// close_notify, so that it can tell an answer that was cut from a whole one,
+// and so that nothing waits for a full socket buffer.
+func cut(nc net.Conn) {
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	_ = nc.Close()
+}

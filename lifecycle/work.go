@@ -1,0 +1,73 @@
+package lifecycle
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// work is the set of background work that the drain awaits.
+type work struct {
+	mu    sync.Mutex // guards tasks and next
+	tasks map[uint64]string
+	next  uint64
+}
+
+func (w *work) add(name string) (id uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tasks == nil {
+		w.tasks = make(map[uint64]string)
+	}
+	w.next++
+	w.tasks[w.next] = name
+	return w.next
+}
+
+func (w *work) remove(id uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.tasks, id)
+}
+
+func (w *work) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tasks)
+}
+
+func (w *work) names() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var names []string
+	for _, name := range w.tasks {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Go runs f in a goroutine that the drain awaits as it awaits connections. f
+// watches Draining to come to an end in good time; its context stays open until
+// the drain's deadline. Work that an exit hook starts is awaited as long as a
+// hook may take. A panic is caught, and reported as an event.
+//
+// Go may be called at any time, from handlers and hooks too; after Run has
+// returned the context that f gets has ended.
+func (s *Server) Go(name string, f func(ctx context.Context)) {
+	s.init()
+	s.mu.Lock()
+	ctx := s.ctx
+	if s.exitCtx != nil {
+		ctx = s.exitCtx
+	}
+	s.mu.Unlock()
+	id := s.work.add(name)
+	go func() {
+		defer s.signalChange()
+		defer s.work.remove(id)
+		if err := guard(func() error { f(ctx); return nil }); err != nil {
+			s.emit(Event{Kind: EventPanic, Name: name, Err: err})
+		}
+	}()
+}
