@@ -1,0 +1,101 @@
+// The bundled server: every way in which a lastcall server can come to its end,
+// to be watched from a terminal. Start it, hold a connection open, press Ctrl-C.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+	"github.com/lastcall-go/lastcall/toolkit"
+)
+
+func main() {
+	zerolog.TimeFieldFormat = time.RFC3339Nano // a drain is a matter of milliseconds
+	opts, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+	srv, err := build(opts, opts.logger(os.Stderr))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+	os.Exit(lifecycle.ExitCode(srv.Run(context.Background())))
+}
+
+// build makes the server: its life first, then what it serves.
+func build(o options, log zerolog.Logger) (*toolkit.Server, error) {
+	b := toolkit.New().
+		Logger(log).
+		IdleTimeout(o.idleTimeout).
+		ShutdownDelay(o.shutdownDelay).
+		LastCall(o.lastCall).
+		DrainTimeout(o.drainTimeout).
+		AbortTimeout(o.abortTimeout)
+	switch o.mode {
+	case modeIdle:
+		b.LastCall(toolkit.UntilIdle)
+	case modeOnce:
+		b.KeepAlive(false)
+	}
+	if o.addr != "" {
+		b.Addr(o.addr)
+	}
+	if o.unix != "" {
+		b.Unix(o.unix, 0)
+	}
+	if o.cert != "" || o.key != "" {
+		b.TLS(o.cert, o.key)
+	}
+	routes(b)
+	srv, err := b.Build()
+	if err != nil {
+		return nil, err
+	}
+	srv.Signals = lifecycle.DefaultSignals()
+	hooks(srv, log)
+	return srv, nil
+}
+
+// hooks registers what a real server has to put away. Of those before the exit,
+// the last one registered runs first.
+func hooks(srv *toolkit.Server, log zerolog.Logger) {
+	step := func(name, did string) (string, lifecycle.HookFunc) {
+		return name, func(context.Context) error {
+			log.Info().Str("hook", name).Msg(did)
+			return nil
+		}
+	}
+	srv.OnDrain(step("registry", "told the service registry that this instance is going"))
+	srv.PreExit(step("database", "closed the database"))
+	srv.PreExit("queue", func(context.Context) error {
+		log.Info().Str("hook", "queue").Msg("flushed the queue, and found that a receipt is owed")
+		srv.PreExit(step("receipt", "wrote the receipt"))
+		return nil
+	})
+}
+
+// logger makes the logger that -log asks for.
+func (o options) logger(w *os.File) zerolog.Logger {
+	var out io.Writer = w
+	switch o.log {
+	case logOff:
+		return zerolog.Nop()
+	case logConsole:
+		out = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly + ".000", NoColor: !isatty.IsTerminal(w.Fd())}
+	}
+	return zerolog.New(out).Level(zerolog.InfoLevel).With().Timestamp().Logger()
+}

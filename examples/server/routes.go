@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit"
+)
+
+// routes mounts the endpoints.
+func routes(b *toolkit.Builder) {
+	b.Get("/hello", hello).
+		Get("/test", hello).
+		Get("/end", end).
+		Get("/slow", slow).
+		Post("/echo", echo).
+		Get("/stream", stream).
+		Get("/events", events).
+		Get("/ws", ws).
+		Get("/panic", func(*fasthttp.RequestCtx) { panic("on purpose") }).
+		Get("/conns", conns)
+}
+
+func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("Hello World!") }
+
+// end begins the drain. Its own response is still delivered.
+func end(ctx *fasthttp.RequestCtx) {
+	toolkit.FromRequest(ctx).Drain()
+	ctx.SetBodyString("Closedown")
+}
+
+// slow takes its time. The drain waits for it; the server's context ends when the
+// drain's deadline has come.
+func slow(ctx *fasthttp.RequestCtx) {
+	ms, ok := number(ctx, "ms", 1000)
+	if !ok {
+		return
+	}
+	select {
+	case <-time.After(time.Duration(ms) * time.Millisecond):
+		ctx.SetBodyString("done")
+	case <-toolkit.FromRequest(ctx).Context().Done():
+		ctx.Error("the server is going down", fasthttp.StatusServiceUnavailable)
+	}
+}
+
+func echo(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentTypeBytes(ctx.Request.Header.ContentType())
+	ctx.SetBody(ctx.PostBody())
+}
+
+// streamMargin is how long before the drain's deadline a stream comes to its end.
+const streamMargin = 500 * time.Millisecond
+
+// stream sends n chunks, ms apart. If the server drains it goes on, as there may
+// be time enough, but ends before the deadline does it.
+func stream(ctx *fasthttp.RequestCtx) {
+	n, ok := number(ctx, "n", 10)
+	if !ok {
+		return
+	}
+	ms, ok := number(ctx, "ms", 1000)
+	if !ok {
+		return
+	}
+	srv := toolkit.FromRequest(ctx)
+	ctx.SetContentType("text/plain; charset=utf-8")
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		draining, nearEnd := srv.Draining(), (<-chan time.Time)(nil)
+		for i := 1; i <= n; i++ {
+			fmt.Fprintf(w, "chunk %d of %d\n", i, n)
+			if w.Flush() != nil {
+				return // the client has gone
+			}
+			next := time.After(time.Duration(ms) * time.Millisecond)
+			for waiting := i < n; waiting; {
+				select {
+				case <-next:
+					waiting = false
+				case <-draining:
+					draining = nil
+					if deadline, ok := srv.DrainDeadline(); ok {
+						nearEnd = time.After(time.Until(deadline.Add(-streamMargin)))
+					}
+				case <-nearEnd:
+					fmt.Fprintf(w, "ended early, after chunk %d of %d: the server is going down\n", i, n)
+					return
+				}
+			}
+		}
+	})
+}
+
+// events sends an event a second until the client goes or the server drains.
+func events(ctx *fasthttp.RequestCtx) {
+	srv := toolkit.FromRequest(ctx)
+	ctx.SetContentType("text/event-stream")
+	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-cache")
+	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for n := 1; ; n++ {
+			fmt.Fprintf(w, "event: tick\ndata: %d\n\n", n)
+			if w.Flush() != nil {
+				return // the client has gone
+			}
+			select {
+			case <-tick.C:
+			case <-srv.Draining():
+				fmt.Fprint(w, "event: drain\ndata: the server is going down\n\n")
+				return
+			}
+		}
+	})
+}
+
+var upgrader websocket.FastHTTPUpgrader
+
+// wsFarewell is how long a WebSocket client has to answer a close frame.
+const wsFarewell = time.Second
+
+// ws echoes messages. When the server drains, the client gets a close frame that
+// says so, and has a moment to answer it.
+func ws(ctx *fasthttp.RequestCtx) {
+	srv := toolkit.FromRequest(ctx)
+	err := upgrader.Upgrade(ctx, func(c *websocket.Conn) {
+		over := make(chan struct{})
+		defer close(over)
+		go func() {
+			select {
+			case <-srv.Draining():
+				text := websocket.FormatCloseMessage(websocket.CloseGoingAway, "the server is going down")
+				_ = c.WriteControl(websocket.CloseMessage, text, time.Now().Add(wsFarewell))
+				_ = c.SetReadDeadline(time.Now().Add(wsFarewell))
+			case <-over:
+			}
+		}()
+		for {
+			kind, message, err := c.ReadMessage()
+			if err != nil || c.WriteMessage(kind, message) != nil {
+				return
+			}
+		}
+	})
+	if err != nil {
+		log := toolkit.Logger(ctx)
+		log.Info().Err(err).Msg("no WebSocket") // Upgrade has answered
+	}
+}
+
+// conns answers with the connection table.
+func conns(ctx *fasthttp.RequestCtx) {
+	srv := toolkit.FromRequest(ctx)
+	ctx.SetContentType("application/json")
+	enc := json.NewEncoder(ctx)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(map[string]any{"phase": srv.Phase(), "counts": srv.Counts(), "conns": srv.Conns()})
+}
+
+// number reads a query argument from 0 to a million. If it is not one, the answer
+// is a 400.
+func number(ctx *fasthttp.RequestCtx, name string, def int) (int, bool) {
+	arg := ctx.QueryArgs().Peek(name)
+	if len(arg) == 0 {
+		return def, true
+	}
+	n, err := strconv.Atoi(string(arg))
+	if err != nil || n < 0 || n > 1_000_000 {
+		ctx.Error(fmt.Sprintf("%s=%q: want a number from 0 to 1000000", name, arg), fasthttp.StatusBadRequest)
+		return 0, false
+	}
+	return n, true
+}

@@ -1,0 +1,63 @@
+package toolkit
+
+import (
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+)
+
+// logAccess writes a line for each request whose handler ran: at level info, 5xx
+// at error, those of the health endpoints at debug. A line that the logger would
+// drop costs next to nothing.
+func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	if s.log.GetLevel() == zerolog.Disabled {
+		return next
+	}
+	return func(ctx *fasthttp.RequestCtx) {
+		// A handler that times out keeps the request: take what is needed before.
+		method, path, began := ctx.Method(), ctx.Path(), ctx.Time()
+		id := ctx.Request.Header.PeekBytes(headerRequestID)
+		next(ctx)
+
+		resp, route, level := &ctx.Response, "", zerolog.InfoLevel
+		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
+			resp = timedOut
+		} else if m := matchedOf(ctx); m != nil {
+			route = m.pattern
+			if m.health {
+				level = zerolog.DebugLevel
+			}
+		}
+		code := resp.StatusCode()
+		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
+			level = zerolog.ErrorLevel
+		}
+		e := s.log.WithLevel(level)
+		if e == nil {
+			return
+		}
+		e.Bytes("method", method).
+			Bytes("path", path).
+			Str("route", route).
+			Int("status", code)
+		if size := bodySize(resp); size >= 0 {
+			e.Int("bytes", size)
+		}
+		if resp.IsBodyStream() {
+			e.Bool("stream", true)
+		}
+		e.Dur("duration", time.Since(began)).
+			Stringer("remote", ctx.RemoteAddr()).
+			Bytes("request_id", id).
+			Msg("request")
+	}
+}
+
+// bodySize is the size of a response's body, -1 for a stream of unknown length.
+func bodySize(resp *fasthttp.Response) int {
+	if resp.IsBodyStream() {
+		return max(-1, resp.Header.ContentLength())
+	}
+	return len(resp.Body())
+}

@@ -1,0 +1,136 @@
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+)
+
+// check is a named readiness check.
+type check struct {
+	name    string
+	run     func(ctx context.Context) error
+	running *atomic.Bool // set while run runs, which may be longer than anybody waits
+}
+
+const healthCall = "HealthPaths"
+
+func (rt route) health() bool { return rt.call == healthCall }
+
+func checkMistakes(checks []check) (errs []error) {
+	seen := map[string]bool{}
+	for _, c := range checks {
+		switch {
+		case c.run == nil:
+			errs = append(errs, fmt.Errorf("toolkit: ReadyCheck(%q): nil function", c.name))
+		case seen[c.name]:
+			errs = append(errs, fmt.Errorf("toolkit: ReadyCheck(%q): given twice", c.name))
+		}
+		seen[c.name] = true
+	}
+	return errs
+}
+
+// healthRoutes are the routes of the health endpoints, for GET and HEAD.
+func (s *Server) healthRoutes(b *Builder) (routes []route) {
+	checks := make([]check, len(b.checks))
+	for i, c := range b.checks {
+		checks[i] = check{c.name, c.run, new(atomic.Bool)}
+	}
+	timeout := b.readyTimeout
+	ready := func(ctx *fasthttp.RequestCtx) { s.serveReady(ctx, checks, timeout) }
+	for _, e := range []struct {
+		path    string
+		handler fasthttp.RequestHandler
+	}{{b.livez, serveLive}, {b.readyz, ready}} {
+		if e.path == "" {
+			continue
+		}
+		for _, method := range []string{fasthttp.MethodGet, fasthttp.MethodHead} {
+			routes = append(routes, route{call: healthCall, method: method, path: e.path, handler: e.handler})
+		}
+	}
+	return routes
+}
+
+// serveLive answers as long as there is a process to answer: during a drain a
+// server is alive, and an orchestrator that restarted it would cut its requests.
+func serveLive(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("ok\n") }
+
+// serveReady is green while the server is ready and every check passes. Reasons
+// go to the log: the endpoint may be open to strangers.
+func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []check, timeout time.Duration) {
+	if phase := s.Phase(); phase != lifecycle.PhaseReady {
+		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		fmt.Fprintf(ctx, "[-]server %v\n", phase)
+		return
+	}
+	for i, err := range runChecks(s.Context(), checks, timeout) {
+		if err != nil {
+			ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+			fmt.Fprintf(ctx, "[-]%s failed\n", checks[i].name)
+			s.log.Warn().Str("check", checks[i].name).Err(err).Msg("not ready")
+			continue
+		}
+		fmt.Fprintf(ctx, "[+]%s ok\n", checks[i].name)
+	}
+	if ctx.Response.StatusCode() == fasthttp.StatusOK {
+		ctx.WriteString("ok\n") //nolint:errcheck // never fails
+	}
+}
+
+// runChecks runs all checks side by side and returns their errors, each at its
+// check's place. It waits no longer than timeout, if that is not 0.
+func runChecks(ctx context.Context, checks []check, timeout time.Duration) []error {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	errs := make([]error, len(checks))
+	var wg sync.WaitGroup
+	for i, c := range checks {
+		wg.Go(func() { errs[i] = c.attempt(ctx) })
+	}
+	wg.Wait()
+	return errs
+}
+
+var errStillRunning = errors.New("the check before has not returned yet")
+
+// attempt runs the check, but does not wait for it beyond ctx; as long as it runs
+// all further attempts fail, so that a check that hangs takes one goroutine, not
+// one a probe.
+func (c check) attempt(ctx context.Context) error {
+	if !c.running.CompareAndSwap(false, true) {
+		return errStillRunning
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer c.running.Store(false)
+		done <- guard(func() error { return c.run(ctx) })
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,89 @@
+package toolkit
+
+import (
+	"errors"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+)
+
+// Logger returns the server's logger with the request's id as a field, for
+// handlers; outside of a server it returns one that is silent.
+func Logger(ctx *fasthttp.RequestCtx) zerolog.Logger {
+	s := FromRequest(ctx)
+	if s == nil {
+		return zerolog.Nop()
+	}
+	return s.log.With().Bytes("request_id", ctx.Request.Header.PeekBytes(headerRequestID)).Logger()
+}
+
+// httpLog takes what fasthttp itself logs: connections that failed, and what
+// handlers print through ctx.Logger().
+type httpLog struct{ log *zerolog.Logger }
+
+func (l httpLog) Printf(format string, args ...any) {
+	l.log.Info().Str("from", "fasthttp").Msgf(format, args...)
+}
+
+// logEvent writes the events of the server's life.
+func (s *Server) logEvent(e lifecycle.Event) {
+	level := zerolog.InfoLevel
+	switch {
+	case e.Kind == lifecycle.EventAcceptRetry:
+		level = zerolog.WarnLevel
+	case e.Err != nil:
+		level = zerolog.ErrorLevel
+	}
+	l := s.log.WithLevel(level)
+	if e.Kind == lifecycle.EventPhase {
+		if e.Name != "" {
+			l = l.Str("cause", e.Name)
+		}
+		l.Msg("server " + e.Phase.String())
+		return
+	}
+	if e.Name != "" {
+		l = l.Str("name", e.Name)
+	}
+	if e.Addr != nil {
+		l = l.Stringer("addr", e.Addr)
+	}
+	if e.Duration > 0 {
+		l = l.Dur("duration", e.Duration)
+	}
+	var p *lifecycle.PanicError
+	if errors.As(e.Err, &p) {
+		l = l.Bytes("stack", p.Stack)
+	}
+	l.Err(e.Err).Msg(e.Kind.String())
+}
+
+// logReport writes the one line that says how the life ended.
+func (s *Server) logReport(r lifecycle.Report) {
+	level := zerolog.InfoLevel
+	if r.Err != nil {
+		level = zerolog.ErrorLevel
+	}
+	hooksFailed := 0
+	for _, h := range r.Hooks {
+		if h.Err != nil {
+			hooksFailed++
+		}
+	}
+	s.log.WithLevel(level).
+		Str("cause", r.Cause).
+		Dur("drain", r.Spent(lifecycle.PhaseDraining)).
+		Interface("open", r.Open).
+		Int64("accepted", r.Accepted).
+		Int64("told", r.Told).
+		Int64("last_called", r.LastCalled).
+		Interface("cut", r.Cut).
+		Strs("work_left", r.Work).
+		Int("hooks", len(r.Hooks)).
+		Int("hooks_failed", hooksFailed).
+		Int("exit_code", r.ExitCode()).
+		Err(r.Err).
+		Msg("drained")
+}

@@ -1,0 +1,283 @@
+package toolkit
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fasthttp/router"
+	"github.com/valyala/fasthttp"
+)
+
+// route is a call that mounted a handler.
+type route struct {
+	call    string // for messages: "Get" or `Group("/api").Get`
+	method  string
+	path    string
+	handler fasthttp.RequestHandler
+	wrap    []Middleware // of the groups around it, outermost first
+}
+
+// Handle mounts a handler for a method and a path. Paths are those of
+// github.com/fasthttp/router: "/users/{name}", "/files/{path:*}",
+// "/{id:[0-9]+}", "/a/{optional?}"; a parameter is ctx.UserValue("name"). A path
+// that cannot be, a duplicate and a nil handler are errors from Build.
+func (b *Builder) Handle(method, path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Handle", method, path, h)
+}
+
+// Get mounts a handler for GET; HEAD wants its own. See Handle.
+func (b *Builder) Get(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Get", fasthttp.MethodGet, path, h)
+}
+
+// Head mounts a handler for HEAD. See Handle.
+func (b *Builder) Head(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Head", fasthttp.MethodHead, path, h)
+}
+
+// Post mounts a handler for POST. See Handle.
+func (b *Builder) Post(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Post", fasthttp.MethodPost, path, h)
+}
+
+// Put mounts a handler for PUT. See Handle.
+func (b *Builder) Put(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Put", fasthttp.MethodPut, path, h)
+}
+
+// Patch mounts a handler for PATCH. See Handle.
+func (b *Builder) Patch(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Patch", fasthttp.MethodPatch, path, h)
+}
+
+// Delete mounts a handler for DELETE. See Handle.
+func (b *Builder) Delete(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Delete", fasthttp.MethodDelete, path, h)
+}
+
+// Connect mounts a handler for CONNECT. See Handle.
+func (b *Builder) Connect(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Connect", fasthttp.MethodConnect, path, h)
+}
+
+// Options mounts a handler for OPTIONS, which is otherwise answered with the
+// methods that a path allows. See Handle.
+func (b *Builder) Options(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Options", fasthttp.MethodOptions, path, h)
+}
+
+// Trace mounts a handler for TRACE. See Handle.
+func (b *Builder) Trace(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Trace", fasthttp.MethodTrace, path, h)
+}
+
+// Any mounts a handler for every method that has none of its own on the path. See
+// Handle.
+func (b *Builder) Any(path string, h fasthttp.RequestHandler) *Builder {
+	return b.mount("Any", router.MethodWild, path, h)
+}
+
+// NotFound takes requests for which there is no route. The default is a 404.
+func (b *Builder) NotFound(h fasthttp.RequestHandler) *Builder {
+	b.notFound = h
+	return b
+}
+
+// MethodNotAllowed takes requests whose path has routes, but not for their
+// method. The default is a 405; the header Allow is set in both cases.
+func (b *Builder) MethodNotAllowed(h fasthttp.RequestHandler) *Builder {
+	b.methodNotAllowed = h
+	return b
+}
+
+// Group mounts what f mounts on the group under a prefix, and inside the group's
+// middleware.
+func (b *Builder) Group(prefix string, f func(g *Group)) *Builder {
+	(&Group{b: b, call: "Builder"}).Group(prefix, f)
+	return b
+}
+
+func (b *Builder) mount(call, method, path string, h fasthttp.RequestHandler) *Builder {
+	b.routes = append(b.routes, route{call: call, method: method, path: path, handler: h})
+	return b
+}
+
+// Group is a set of routes under a common prefix. Its methods return the group.
+type Group struct {
+	b      *Builder
+	call   string
+	prefix string
+	wrap   []Middleware
+}
+
+// Use adds middleware around the routes that are mounted on the group after it,
+// outermost first, inside the Builder's and that of outer groups.
+func (g *Group) Use(m ...Middleware) *Group {
+	g.wrap = append(g.wrap[:len(g.wrap):len(g.wrap)], m...)
+	return g
+}
+
+// Handle mounts a handler. See Builder.Handle.
+func (g *Group) Handle(method, path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Handle", method, path, h)
+}
+
+// Get mounts a handler for GET. See Builder.Handle.
+func (g *Group) Get(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Get", fasthttp.MethodGet, path, h)
+}
+
+// Head mounts a handler for HEAD. See Builder.Handle.
+func (g *Group) Head(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Head", fasthttp.MethodHead, path, h)
+}
+
+// Post mounts a handler for POST. See Builder.Handle.
+func (g *Group) Post(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Post", fasthttp.MethodPost, path, h)
+}
+
+// Put mounts a handler for PUT. See Builder.Handle.
+func (g *Group) Put(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Put", fasthttp.MethodPut, path, h)
+}
+
+// Patch mounts a handler for PATCH. See Builder.Handle.
+func (g *Group) Patch(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Patch", fasthttp.MethodPatch, path, h)
+}
+
+// Delete mounts a handler for DELETE. See Builder.Handle.
+func (g *Group) Delete(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Delete", fasthttp.MethodDelete, path, h)
+}
+
+// Options mounts a handler for OPTIONS. See Builder.Options.
+func (g *Group) Options(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Options", fasthttp.MethodOptions, path, h)
+}
+
+// Any mounts a handler for every method. See Builder.Any.
+func (g *Group) Any(path string, h fasthttp.RequestHandler) *Group {
+	return g.mount("Any", router.MethodWild, path, h)
+}
+
+// Group mounts what f mounts under this group's prefix and a further one.
+func (g *Group) Group(prefix string, f func(g *Group)) *Group {
+	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap}
+	if f == nil {
+		inner.mount("Group", "", "", nil)
+		return g
+	}
+	f(inner)
+	return g
+}
+
+func (g *Group) mount(call, method, path string, h fasthttp.RequestHandler) *Group {
+	g.b.routes = append(g.b.routes, route{
+		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap,
+	})
+	return g
+}
+
+// matched is stored with a request once its route is known. It must not have a
+// method Close() error: fasthttp calls that of every user value after a request.
+type matched struct {
+	server  *Server
+	pattern string // "" where there is no route
+	health  bool
+}
+
+type matchedKey struct{}
+
+func matchedOf(ctx *fasthttp.RequestCtx) *matched {
+	m, _ := ctx.UserValue(matchedKey{}).(*matched)
+	return m
+}
+
+// Route returns the pattern of the route that the request has taken, "" where it
+// has taken none (yet).
+func Route(ctx *fasthttp.RequestCtx) string {
+	if m := matchedOf(ctx); m != nil {
+		return m.pattern
+	}
+	return ""
+}
+
+// FromRequest returns the server that serves the request, for handlers that begin
+// a drain or watch one. It is nil in middleware that has not called the next
+// handler yet.
+func FromRequest(ctx *fasthttp.RequestCtx) *Server {
+	if m := matchedOf(ctx); m != nil {
+		return m.server
+	}
+	return nil
+}
+
+func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	m := &matched{server: s, pattern: pattern, health: health}
+	return func(ctx *fasthttp.RequestCtx) {
+		ctx.SetUserValue(matchedKey{}, m)
+		h(ctx)
+	}
+}
+
+// route builds the router and all middleware around it.
+func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
+	r := router.New()
+	var errs []error
+	for _, rt := range append(s.healthRoutes(b), b.routes...) {
+		errs = append(errs, s.add(r, rt))
+	}
+	r.NotFound = s.match("", false, orHandler(b.notFound, status(fasthttp.StatusNotFound)))
+	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
+	h := fasthttp.RequestHandler(r.Handler)
+	for i := len(b.middleware) - 1; i >= 0; i-- {
+		if b.middleware[i] != nil {
+			h = b.middleware[i](h)
+		}
+	}
+	h = s.recoverPanics(h)
+	if b.accessLog {
+		h = s.logAccess(h)
+	}
+	if b.writeTimeout > 0 {
+		h = exemptStreams(h)
+	}
+	return requestID(h), errors.Join(errs...)
+}
+
+// add mounts one route. The router tells of mistakes by panics.
+func (s *Server) add(r *router.Router, rt route) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("toolkit: %s(%q): %v", rt.call, rt.path, v)
+		}
+	}()
+	if rt.handler == nil {
+		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)
+	}
+	h := rt.handler
+	for i := len(rt.wrap) - 1; i >= 0; i-- {
+		if rt.wrap[i] == nil {
+			return fmt.Errorf("toolkit: %s(%q): nil middleware in its group", rt.call, rt.path)
+		}
+		h = rt.wrap[i](h)
+	}
+	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health(), h))
+	return nil
+}
+
+func orHandler(h, def fasthttp.RequestHandler) fasthttp.RequestHandler {
+	if h == nil {
+		return def
+	}
+	return h
+}
+
+func status(code int) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		ctx.SetStatusCode(code)
+		ctx.SetBodyString(fasthttp.StatusMessage(code))
+	}
+}
