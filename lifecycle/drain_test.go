@@ -1,8 +1,16 @@
 package lifecycle
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +18,153 @@ import (
 )
 
 // The tests of the drain contract carry the numbers of its lines in doc.go.
+
+const request = "GET / HTTP/1.1\r\nHost: t\r\n\r\n"
+
+// gate is a handler that says when it runs and waits to be let on.
+type gate struct {
+	entered chan struct{}
+	release chan struct{}
+}
+
+func newGate() *gate { return &gate{make(chan struct{}, 100), make(chan struct{})} }
+
+func (g *gate) handle(ctx *fasthttp.RequestCtx) {
+	g.entered <- struct{}{}
+	<-g.release
+	ctx.SetBodyString("late")
+}
+
+func TestContract01ReadinessTurnsRedFirst(t *testing.T) {
+	var s *Server
+	var mu sync.Mutex
+	var seen []string
+	s = &Server{HTTP: quiet(hello), OnEvent: func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Kind == EventPhase && e.Phase == PhaseDraining {
+			// Nothing has changed yet: the listener still accepts.
+			c, err := net.Dial("tcp", s.ListenAddrs()[0].String())
+			if err == nil {
+				_ = c.Close()
+			}
+			seen = append(seen, fmt.Sprint(s.Phase(), err))
+		}
+	}}
+	r := runTCP(t, s)
+	if r.Phase() != PhaseReady {
+		t.Fatal(r.Phase())
+	}
+	r.Drain()
+	select {
+	case <-r.Draining():
+	default:
+		t.Error("Drain returned before Draining was closed")
+	}
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	if len(seen) != 1 || seen[0] != "draining <nil>" {
+		t.Errorf("seen %q", seen)
+	}
+}
+
+func TestContract02ShutdownDelayServesAndTells(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			r := runKind(t, kind, &Server{HTTP: quiet(hello), ShutdownDelay: time.Hour})
+			old := r.dial()
+			if resp := old.get("/"); resp.Close {
+				t.Error("told to close before the drain")
+			}
+			r.Drain()
+			for _, c := range []*client{old, r.dial(), r.dial()} {
+				if resp := c.get("/"); !resp.Close || body(resp) != "hello" {
+					t.Errorf("response %v, close %v", resp.Status, resp.Close)
+				}
+				c.wantEOF()
+			}
+			if rep := r.Report(); rep.Accepted != 2 || rep.Told != 3 {
+				t.Errorf("accepted %d, told %d", rep.Accepted, rep.Told)
+			}
+		})
+	}
+}
+
+func TestContract02DelayInFakeTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := runMem(t, &Server{HTTP: quiet(hello), ShutdownDelay: 5 * time.Second, LastCall: time.Second})
+		early := r.dial()
+		early.get("/")
+		began := time.Now()
+		r.Drain()
+		time.Sleep(4500 * time.Millisecond)
+		late := r.dial() // its last call outlasts the delay
+		early.wantEOF()
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("idle connection closed after %v", took)
+		}
+		late.wantEOF()
+		<-r.done
+		if took := time.Since(began); took != 5500*time.Millisecond {
+			t.Errorf("drained after %v", took)
+		}
+	})
+}
+
+// A client that has a connection gets its answer, whether the server had
+// accepted the connection when the drain began or not.
+func TestContract03AcceptQueueIsServed(t *testing.T) {
+	for _, kind := range []string{"tcp", "unix"} {
+		t.Run(kind, func(t *testing.T) {
+			for range 5 {
+				r := runKind(t, kind, &Server{HTTP: quiet(hello)})
+				addr := r.ListenAddrs()[0]
+				var served atomic.Int64
+				var clients sync.WaitGroup
+				for range 8 {
+					clients.Go(func() {
+						for {
+							// A refused SYN is sent again after 1 s; who has been
+							// refused has lost nothing.
+							nc, err := net.DialTimeout(addr.Network(), addr.String(), 200*time.Millisecond)
+							if err != nil {
+								return
+							}
+							if err := exchange(nc); err != nil {
+								t.Errorf("an established connection was not served: %v", err)
+							}
+							served.Add(1)
+						}
+					})
+				}
+				for served.Load() < 50 {
+					time.Sleep(time.Millisecond)
+				}
+				r.Drain()
+				if err := r.wait(); err != nil {
+					t.Error(err)
+				}
+				clients.Wait()
+			}
+		})
+	}
+}
+
+// exchange sends one request and wants its response.
+func exchange(nc net.Conn) error {
+	defer func() { _ = nc.Close() }()
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(nc, request); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
 
 func TestContract04IdleLastCall(t *testing.T) {
 	for _, kind := range kinds {
@@ -27,38 +182,236 @@ func TestContract04IdleLastCall(t *testing.T) {
 			if err := r.wait(); err != nil {
 				t.Error(err)
 			}
-			if rep := r.Report(); rep.LastCalled != 1 || rep.Told != 1 || rep.Open.Idle != 2 {
+			if rep := r.Report(); rep.LastCalled != 1 || rep.Told != 1 || rep.Open.Total() != 2 {
 				t.Errorf("report %+v", rep)
 			}
 		})
 	}
 }
 
-func TestContract04FakeTime(t *testing.T) {
-	bubble(t, &Server{HTTP: quiet(hello), LastCall: 300 * time.Millisecond}, func(t *testing.T, r *running) {
+func TestContract04LastCallInFakeTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := runMem(t, &Server{HTTP: quiet(hello), LastCall: 300 * time.Millisecond})
 		c := r.dial()
 		c.get("/")
 		time.Sleep(time.Second)
 		began := time.Now()
 		r.Drain()
 		c.wantEOF()
-		if took := time.Since(began); took != 300*time.Millisecond {
-			t.Errorf("idle connection closed %v after the drain's begin", took)
-		}
 		<-r.done
 		if took := time.Since(began); took != 300*time.Millisecond {
 			t.Errorf("Run returned %v after the drain's begin", took)
 		}
+		if n := r.Report().LastCalled; n != 1 {
+			t.Errorf("last-called %d", n)
+		}
 	})
 }
 
-func TestContract08RunReturnsWithLastResponse(t *testing.T) {
-	bubble(t, &Server{HTTP: quiet(func(ctx *fasthttp.RequestCtx) {
-		time.Sleep(3 * time.Second)
-		ctx.SetBodyString("late")
-	})}, func(t *testing.T, r *running) {
+func TestContract04NoLastCall(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			r := runKind(t, kind, &Server{HTTP: quiet(hello), LastCall: -1})
+			c := r.dial()
+			c.get("/")
+			r.Drain()
+			c.wantEOF()
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestContract04UntilIdle(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := &Server{HTTP: quiet(hello), LastCall: UntilIdle}
+		s.HTTP.IdleTimeout = 4 * time.Second
+		r := runMem(t, s)
+		c, told := r.dial(), r.dial()
+		c.get("/")
+		told.get("/")
+		time.Sleep(time.Second)
+		began := time.Now()
+		r.Drain()
+		time.Sleep(time.Second)
+		if resp := told.get("/"); !resp.Close {
+			t.Error("not told")
+		}
+		told.wantEOF()
+		<-r.done
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("drained after %v, not with the idle timeout", took)
+		}
+	})
+}
+
+// A request whose first byte has come is served, however long its rest takes.
+func TestContract05RequestInSegments(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			r := runKind(t, kind, &Server{
+				HTTP:     quiet(func(ctx *fasthttp.RequestCtx) { ctx.SetBody(ctx.PostBody()) }),
+				LastCall: time.Millisecond,
+			})
+			parts := []string{"P", "OST / HTTP/1.1\r\nHo", "st: t\r\nContent-Length: 4\r\n\r\n", "bo", "dy"}
+			fresh, used, other := r.dial(), r.dial(), r.dial()
+			used.get("/")
+			other.get("/")
+			fresh.send(parts[0])
+			used.send(parts[0])
+			for r.Counts().Active < 2 {
+				time.Sleep(time.Millisecond)
+			}
+			r.Drain()
+			other.wantEOF() // now the drain has ended what it held for idle
+			for _, part := range parts[1:] {
+				fresh.send(part)
+				used.send(part)
+				time.Sleep(2 * time.Millisecond) // segments, not a race: any timing must do
+			}
+			for _, c := range []*client{fresh, used} {
+				if resp := c.response(); body(resp) != "body" || !resp.Close {
+					t.Errorf("response %v, close %v", resp.Status, resp.Close)
+				}
+				c.wantEOF()
+			}
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Whatever a client sends before it sees the end of its connection is answered:
+// here the requests come just as the last call ends.
+func TestContract05RequestAgainstLastCall(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			var sent, answered, late atomic.Int64
+			for range 20 {
+				r := runKind(t, kind, &Server{HTTP: quiet(hello), LastCall: 3 * time.Millisecond})
+				var clients sync.WaitGroup
+				for i := range 16 {
+					c := r.dial()
+					c.get("/")
+					clients.Go(func() {
+						<-r.Draining()
+						time.Sleep(2*time.Millisecond + time.Duration(i)*125*time.Microsecond)
+						if _, err := io.WriteString(c.Conn, request); err != nil {
+							return
+						}
+						sent.Add(1)
+						if resp, err := http.ReadResponse(c.r, nil); err == nil && resp.Close {
+							answered.Add(1)
+						} else {
+							late.Add(1) // crossed the FIN on its way
+						}
+					})
+				}
+				r.Drain()
+				clients.Wait()
+				if err := r.wait(); err != nil {
+					t.Error(err)
+				}
+			}
+			t.Logf("%d sent, %d answered, %d crossed a FIN", sent.Load(), answered.Load(), late.Load())
+			if answered.Load() == 0 {
+				t.Error("no request came in time: the test shows nothing")
+			}
+		})
+	}
+}
+
+func TestContract06Pipelined(t *testing.T) {
+	const depth = 8
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			for drainIn := range depth {
+				var ran atomic.Int64
+				var r *running
+				s := &Server{}
+				s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+					if int(ran.Add(1)) == drainIn+1 {
+						s.Drain()
+					}
+					ctx.SetBodyString("hello")
+				})
+				r = runKind(t, kind, s)
+				c := r.dial()
+				c.send(strings.Repeat(request, depth))
+				for i := range drainIn + 1 {
+					if resp := c.response(); resp.Close != (i == drainIn) {
+						t.Errorf("drain in handler %d: response %d close %v", drainIn, i, resp.Close)
+					}
+				}
+				c.wantEOF()
+				if n := ran.Load(); n != int64(drainIn+1) {
+					t.Errorf("%d handlers ran for %d responses", n, drainIn+1)
+				}
+				if err := r.wait(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestContract07SilentAndHalfHold(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := &Server{HTTP: quiet(hello), LastCall: time.Millisecond}
+			s.HTTP.ReadTimeout = 300 * time.Millisecond
+			r := runKind(t, kind, s)
+			silent := r.client(r.dialRaw()) // with TLS: no ClientHello
+			half := r.dial()
+			half.send("GET / HT")
+			for r.Counts().Active < 1 {
+				time.Sleep(time.Millisecond)
+			}
+			r.Drain()
+			silent.wantEOF()
+			if resp := half.response(); resp.StatusCode != fasthttp.StatusRequestTimeout {
+				t.Errorf("half a header answered %v", resp.Status)
+			}
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestContract07HalfBodyEndsAtTheDeadline(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			r := runKind(t, kind, &Server{HTTP: quiet(hello), DrainTimeout: 30 * time.Millisecond, AbortTimeout: -1})
+			c := r.dial()
+			c.send("POST /up HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nhalf")
+			for r.Counts().Active < 1 {
+				time.Sleep(time.Millisecond)
+			}
+			r.Drain()
+			if err := r.wait(); !errors.Is(err, ErrDrainTimeout) {
+				t.Error(err)
+			}
+			if n, _ := io.Copy(io.Discard, c.r); n != 0 {
+				t.Errorf("%d bytes of an answer nobody gave", n)
+			}
+			if cut := r.Report().Cut; len(cut) != 1 || cut[0].State != StateActive {
+				t.Errorf("cut %+v", cut)
+			}
+		})
+	}
+}
+
+func TestContract08RunReturnsWithTheLastResponse(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := runMem(t, &Server{HTTP: quiet(func(ctx *fasthttp.RequestCtx) {
+			time.Sleep(3 * time.Second)
+			ctx.SetBodyString("late")
+		})})
 		c := r.dial()
-		c.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+		c.send(request)
 		time.Sleep(time.Second)
 		began := time.Now()
 		r.Drain()
@@ -73,26 +426,335 @@ func TestContract08RunReturnsWithLastResponse(t *testing.T) {
 	})
 }
 
-func TestContract11Deadline(t *testing.T) {
-	release := make(chan struct{})
-	defer close(release)
-	r := runTCP(t, &Server{
-		HTTP:         quiet(func(*fasthttp.RequestCtx) { <-release }),
-		DrainTimeout: 50 * time.Millisecond,
-		AbortTimeout: 50 * time.Millisecond,
+func TestContract10ContextsStayOpenUntilTheDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		began := make(chan time.Time, 1)
+		ended := make(chan time.Duration, 2)
+		s := &Server{DrainTimeout: 5 * time.Second, AbortTimeout: 3 * time.Second}
+		s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+			at := <-began
+			<-s.Context().Done()
+			ended <- time.Since(at)
+			<-ctx.Done()
+			ended <- time.Since(at)
+			time.Sleep(time.Second)
+			ctx.SetBodyString("aborted in time")
+		})
+		r := runMem(t, s)
+		c := r.dial()
+		c.send(request)
+		time.Sleep(time.Second)
+		began <- time.Now()
+		at := time.Now()
+		r.Drain()
+		if context, request := <-ended, <-ended; context != 5*time.Second || request != 5*time.Second {
+			t.Errorf("contexts ended after %v and %v", context, request)
+		}
+		if cause := context.Cause(s.Context()); !errors.Is(cause, ErrDrainTimeout) {
+			t.Errorf("cause %v", cause)
+		}
+		<-r.done
+		if took := time.Since(at); took != 6*time.Second {
+			t.Errorf("Run returned after %v", took)
+		}
+		if resp := c.response(); body(resp) != "aborted in time" {
+			t.Errorf("response %v", resp.Status)
+		}
+		if !errors.Is(r.err, ErrDrainTimeout) || len(r.Report().Cut) != 0 {
+			t.Errorf("error %v, cut %v", r.err, r.Report().Cut)
+		}
 	})
+}
+
+func TestContract11And12DeadlineCuts(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			g := newGate()
+			defer close(g.release)
+			r := runKind(t, kind, &Server{
+				HTTP:         quiet(g.handle),
+				DrainTimeout: 50 * time.Millisecond,
+				AbortTimeout: 50 * time.Millisecond,
+			})
+			c := r.dial()
+			c.send("GET /stuck HTTP/1.1\r\nHost: t\r\n\r\n")
+			<-g.entered
+			r.Drain()
+			err := r.wait()
+			if !errors.Is(err, ErrDrainTimeout) || ExitCode(err) != 2 {
+				t.Errorf("error %v, exit code %d", err, ExitCode(err))
+			}
+			cut := r.Report().Cut
+			if len(cut) != 1 || cut[0].Route != "GET /stuck" || cut[0].Since < 100*time.Millisecond {
+				t.Fatalf("cut %+v", cut)
+			}
+			if want := c.LocalAddr().String(); kind != "unix" && cut[0].Remote != want {
+				t.Errorf("cut %v, not %v", cut[0].Remote, want)
+			}
+			if n, _ := io.Copy(io.Discard, c.r); n != 0 {
+				t.Errorf("%d bytes of an answer", n)
+			}
+		})
+	}
+}
+
+func TestContract11InFakeTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		g := newGate()
+		r := runMem(t, &Server{HTTP: quiet(g.handle), DrainTimeout: 5 * time.Second})
+		c := r.dial()
+		c.send(request)
+		<-g.entered
+		at := time.Now()
+		r.Drain()
+		<-r.done
+		if took := time.Since(at); took != 5*time.Second+DefaultAbortTimeout {
+			t.Errorf("Run returned after %v", took)
+		}
+		c.wantEOF()
+		close(g.release)
+	})
+}
+
+func TestContract15DrainFromAHandler(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := &Server{}
+			s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+				s.Drain()
+				ctx.SetBodyString("Closedown")
+			})
+			r := runKind(t, kind, s)
+			c := r.dial()
+			if resp := c.get("/end"); body(resp) != "Closedown" || !resp.Close {
+				t.Errorf("response %v, close %v", resp.Status, resp.Close)
+			}
+			c.wantEOF()
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestContract15EachCallerItsOwnContext(t *testing.T) {
+	g := newGate()
+	r := runTCP(t, &Server{HTTP: quiet(g.handle)})
 	c := r.dial()
-	c.send("GET /stuck HTTP/1.1\r\nHost: t\r\n\r\n")
-	for r.Counts().Active == 0 {
-		time.Sleep(time.Millisecond)
+	c.send(request)
+	<-g.entered
+
+	impatient, cancel := context.WithCancel(context.Background())
+	const callers = 10
+	gaveUp, waited := make(chan error, callers), make(chan error, callers)
+	for range callers {
+		go func() { gaveUp <- r.ShutdownWithContext(impatient) }()
+		go func() { waited <- r.ShutdownWithContext(context.Background()) }()
 	}
-	err := r.ShutdownWithContext(context.Background())
-	if !errors.Is(err, ErrDrainTimeout) || ExitCode(err) != 2 {
-		t.Errorf("error %v, exit code %d", err, ExitCode(err))
+	<-r.Draining()
+	cancel()
+	for range callers {
+		if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+			t.Errorf("impatient caller got %v", err)
+		}
 	}
+	select {
+	case err := <-waited:
+		t.Errorf("a caller returned before the end: %v", err)
+	default:
+	}
+	close(g.release)
+	for range callers {
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+	}
+	if resp := c.response(); body(resp) != "late" {
+		t.Error(resp.Status)
+	}
+	if err := r.ShutdownWithContext(impatient); err != nil {
+		t.Errorf("when all is over, a context that has ended does not matter: %v", err)
+	}
+}
+
+func TestContract15ShutdownBeforeRun(t *testing.T) {
+	var hooks []string
+	s := &Server{HTTP: quiet(hello), Addrs: []string{"127.0.0.1:0"}}
+	s.OnStart("start", func(context.Context) error { hooks = append(hooks, "start"); return nil })
+	s.OnDrain("drain", func(context.Context) error { hooks = append(hooks, "drain"); return nil })
+	s.PreExit("exit", func(context.Context) error { hooks = append(hooks, "exit"); return nil })
+	if err := s.ShutdownWithContext(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Run(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(hooks, " "); got != "exit" {
+		t.Errorf("hooks run: %q", got)
+	}
+	if s.Phase() != PhaseStopped || len(s.ListenAddrs()) != 0 {
+		t.Errorf("phase %v, listening on %v", s.Phase(), s.ListenAddrs())
+	}
+}
+
+func TestContract16CloseCutsAtOnce(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			g := newGate()
+			defer close(g.release)
+			r := runKind(t, kind, &Server{HTTP: quiet(g.handle), ShutdownDelay: time.Hour, AbortTimeout: time.Hour})
+			busy, idle := r.dial(), r.client(r.dialRaw())
+			busy.send(request)
+			<-g.entered
+			for range 3 {
+				if err := r.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := r.wait(); !errors.Is(err, ErrForced) || ExitCode(err) != 2 {
+				t.Errorf("error %v", err)
+			}
+			for _, c := range []*client{busy, idle} {
+				if n, _ := io.Copy(io.Discard, c.r); n != 0 {
+					t.Errorf("%d bytes of an answer", n)
+				}
+			}
+			if err := r.Run(context.Background()); !errors.Is(err, ErrAlreadyRun) {
+				t.Errorf("a second Run: %v", err)
+			}
+			if err := r.ListenAndServe("127.0.0.1:0"); !errors.Is(err, ErrAlreadyRun) {
+				t.Errorf("a second life: %v", err)
+			}
+		})
+	}
+}
+
+func TestContract17Report(t *testing.T) {
+	g := newGate()
+	s := &Server{DrainTimeout: 20 * time.Millisecond, AbortTimeout: -1, LastCall: -1}
+	s.HTTP = quiet(g.handle)
+	s.PreExit("fails", func(context.Context) error { return errors.New("no") })
+	r := runTCP(t, s)
+	defer close(g.release)
+	r.dial().send(request)
+	<-g.entered
+	r.Go("job", func(context.Context) { <-g.release })
+	r.Drain()
+	err := r.wait()
 	rep := r.Report()
-	if len(rep.Cut) != 1 || rep.Cut[0].Route != "GET /stuck" || rep.Cut[0].Remote != c.LocalAddr().String() {
-		t.Errorf("cut %+v", rep.Cut)
+	if rep.Cause != "Drain" || rep.Open.Active != 1 || len(rep.Cut) != 1 || len(rep.Hooks) != 1 || rep.ExitCode() != 2 {
+		t.Errorf("report %+v", rep)
 	}
-	c.wantEOF()
+	if len(rep.Work) != 1 || rep.Work[0] != "job" {
+		t.Errorf("work left %q", rep.Work)
+	}
+	var hook *HookError
+	if !errors.As(err, &hook) || hook.Name != "fails" || rep.Err == nil {
+		t.Errorf("error %v", err)
+	}
+	if rep.Spent(PhaseDraining) < 20*time.Millisecond || rep.Spent(PhaseStopped) != 0 {
+		t.Errorf("phases %v", rep.Phases)
+	}
+	for _, want := range []string{"(Drain)", "1 active", "cut 1", "work left 1", "hooks run 1, failed 1", "exit code 2"} {
+		if line := rep.String(); !strings.Contains(line, want) || strings.Contains(line, "\n") {
+			t.Errorf("line %q lacks %q", line, want)
+		}
+	}
+}
+
+func TestContract18SeveralListeners(t *testing.T) {
+	s := &Server{HTTP: quiet(hello), Addrs: []string{"127.0.0.1:0", "unix:" + t.TempDir() + "/s"}}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Listeners = []net.Listener{ln}
+	r := run(t, s)
+	addrs := r.ListenAddrs()
+	if len(addrs) != 3 || addrs[0] != ln.Addr() {
+		t.Fatalf("listening on %v", addrs)
+	}
+	var clients []*client
+	for _, addr := range addrs {
+		nc, err := net.Dial(addr.Network(), addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := r.client(nc)
+		c.get("/")
+		clients = append(clients, c)
+	}
+	r.Drain()
+	for _, c := range clients {
+		c.wantEOF()
+	}
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	for _, addr := range addrs {
+		if nc, err := net.Dial(addr.Network(), addr.String()); err == nil {
+			_ = nc.Close()
+			t.Errorf("%v still accepts", addr)
+		}
+	}
+}
+
+// At most one of a hundred clients that keep posting is cut off by a drain; that
+// it is none is shown on processes under load by the rehearsal.
+func TestNoRequestIsLost(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			for range 3 {
+				var ran atomic.Int64
+				r := runKind(t, kind, &Server{HTTP: quiet(func(ctx *fasthttp.RequestCtx) {
+					ran.Add(1)
+					ctx.SetBody(ctx.PostBody())
+				})})
+				var answered atomic.Int64
+				var clients sync.WaitGroup
+				for i := range 32 {
+					c := r.dial()
+					clients.Go(func() { answered.Add(c.post(t, time.Duration(i%6)*time.Millisecond)) })
+				}
+				for answered.Load() == 0 && ran.Load() < 500 {
+					time.Sleep(time.Millisecond)
+				}
+				r.Drain()
+				if err := r.wait(); err != nil {
+					t.Error(err)
+				}
+				clients.Wait()
+				if answered.Load() != ran.Load() {
+					t.Errorf("%d handlers ran, %d responses came", ran.Load(), answered.Load())
+				}
+			}
+		})
+	}
+}
+
+// post posts until it is told to close, or sees the end of an idle connection,
+// and returns how many responses came.
+func (c *client) post(t *testing.T, pause time.Duration) (answered int64) {
+	for i := 0; ; i++ {
+		text := fmt.Sprintf("body %d", i)
+		if _, err := fmt.Fprintf(c.Conn, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", len(text), text); err != nil {
+			t.Errorf("request %d: %v", i, err)
+			return answered
+		}
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Errorf("request %d lost: %v", i, err)
+			return answered
+		}
+		got, err := io.ReadAll(resp.Body)
+		if err != nil || string(got) != text {
+			t.Errorf("request %d answered %q, %v", i, got, err)
+			return answered
+		}
+		answered++
+		if resp.Close {
+			return answered
+		}
+		time.Sleep(pause)
+	}
 }

@@ -200,18 +200,22 @@ func body(resp *http.Response) string {
 	return string(b)
 }
 
-// bubble runs a test of s in fake time, on an in-memory listener.
-func bubble(t *testing.T, s *Server, f func(t *testing.T, r *running)) {
+// bubble runs a test in fake time. Its servers and channels are made inside.
+func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		mem := fasthttputil.NewInmemoryListener()
-		s.Listeners = append(s.Listeners, mem)
-		s.HTTP.NoDefaultDate = true // fasthttp's clock for it outlives the bubble
-		r := run(t, s)
-		r.mem = mem
-		f(t, r)
-		_ = s.Close()
-		<-r.done
-		time.Sleep(time.Minute) // fasthttp's worker pool cleans up on its own time
+		t.Cleanup(func() { time.Sleep(time.Minute) }) // fasthttp's worker pool ends on its own time
+		f(t)
 	})
+}
+
+// runMem starts s on an in-memory listener, for use in a bubble.
+func runMem(t testing.TB, s *Server) *running {
+	t.Helper()
+	mem := fasthttputil.NewInmemoryListener()
+	s.Listeners = append(s.Listeners, mem)
+	s.HTTP.NoDefaultDate = true // fasthttp's clock for it outlives a bubble
+	r := run(t, s)
+	r.mem = mem
+	return r
 }

@@ -123,7 +123,7 @@ func (s *Server) nextHook(chain *[]hook) (h hook, ok bool) {
 }
 
 func (s *Server) runStartHooks(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		h, ok := s.nextHook(&s.startHooks)
 		if !ok {
 			return nil
@@ -132,6 +132,7 @@ func (s *Server) runStartHooks(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 func (s *Server) runDrainHooks(ctx context.Context) {

@@ -122,20 +122,17 @@ func (s *Server) openListeners() []*listener {
 func (l *listener) Accept() (net.Conn, error) {
 	var pause time.Duration
 	for {
-		if l.ending.Load() && !l.acceptOneMore() {
-			_ = l.Close()
-			return nil, io.EOF // fasthttp's Serve returns nil for it
+		accept := l.Listener.Accept
+		if l.ending.Load() {
+			accept = l.acceptQueued
 		}
-		c, err := l.Listener.Accept()
+		c, err := accept()
 		switch {
 		case err == nil && l.tls != nil:
 			return tls.Server(c, l.tls), nil
-		case err == nil:
-			return c, nil
+		case err == nil, err == io.EOF: //nolint:errorlint // our own
+			return c, err
 		case l.ending.Load():
-			if !isTimeout(err) {
-				return nil, io.EOF
-			}
 		case isTemporary(err):
 			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
 			l.s.emit(Event{Kind: EventAcceptRetry, Addr: l.Addr(), Err: err, Duration: pause})
@@ -144,6 +141,17 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// acceptQueued takes what waits in the queue, and closes the listener when there
+// is no more. fasthttp's Serve returns nil for an io.EOF.
+func (l *listener) acceptQueued() (net.Conn, error) {
+	c, err := acceptQueued(l.Listener)
+	if err != nil {
+		_ = l.Close()
+		return nil, io.EOF
+	}
+	return c, nil
 }
 
 // The pauses after a failed accept are those of net/http.
@@ -180,29 +188,19 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// end begins the listener's end: its accept loop takes what waits in the queue,
-// then closes it. Nothing is known of the queue of a listener that has no
-// deadlines: it is closed here and now.
+// end begins the listener's end: its accept loop is woken, takes what waits in
+// the queue, and closes it. Of a listener that has no deadlines, as in memory,
+// no queue is known: it is closed here and now.
 func (l *listener) end() {
 	if !l.ending.CompareAndSwap(false, true) {
 		return
 	}
 	close(l.over)
-	refuseHandshakes(l.Listener)
-	if !l.setDeadline(time.Now()) {
+	refuseNew(l.Listener)
+	d, ok := l.Listener.(interface{ SetDeadline(t time.Time) error })
+	if !ok || d.SetDeadline(time.Unix(1, 0)) != nil {
 		_ = l.Close()
 	}
-}
-
-// acceptOneMore reports whether an Accept will return at once, with a
-// connection as a rule: its deadline is for one that has vanished from the queue.
-func (l *listener) acceptOneMore() bool {
-	return acceptable(l.Listener) && l.setDeadline(time.Now().Add(minAcceptPause))
-}
-
-func (l *listener) setDeadline(t time.Time) bool {
-	d, ok := l.Listener.(interface{ SetDeadline(t time.Time) error })
-	return ok && d.SetDeadline(t) == nil
 }
 
 // Close is also called by fasthttp's own shutdown, once more.

@@ -200,7 +200,7 @@ func (s *Server) ListenAndServe(addr string) error {
 func (s *Server) start() (ready bool, err error) {
 	s.enterPhase(PhaseStarting, "")
 	err = s.check()
-	if err == nil {
+	if err == nil && s.startCtx.Err() == nil {
 		err = s.runStartHooks(s.startCtx)
 	}
 	if err == nil && s.startCtx.Err() == nil {

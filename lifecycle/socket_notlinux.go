@@ -4,5 +4,5 @@ package lifecycle
 
 import "net"
 
-// refuseHandshakes needs Linux's socket filters.
-func refuseHandshakes(net.Listener) {}
+// refuseNew needs Linux.
+func refuseNew(net.Listener) {}

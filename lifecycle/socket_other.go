@@ -2,12 +2,15 @@
 
 package lifecycle
 
-import "net"
+import (
+	"errors"
+	"net"
+)
 
 // canShut says that idle connections are ended by a read deadline here.
 const canShut = false
 
 func endIdle(net.Conn, func() bool) bool { return false }
 
-// acceptable cannot be asked here: the system refuses what waits in the queue.
-func acceptable(net.Listener) bool { return false }
+// acceptQueued cannot be had here: the system refuses what waits in the queue.
+func acceptQueued(net.Listener) (net.Conn, error) { return nil, errors.ErrUnsupported }

@@ -4,7 +4,9 @@ package lifecycle
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -49,16 +51,29 @@ func readable(fd uintptr) bool {
 	return n > 0 && err == nil
 }
 
-// acceptable reports whether a connection waits in the listener's queue.
-func acceptable(ln net.Listener) (waiting bool) {
+// acceptQueued takes a connection out of a listener's queue, and fails if there
+// is none.
+func acceptQueued(ln net.Listener) (net.Conn, error) {
 	sc, ok := ln.(syscall.Conn)
 	if !ok {
-		return false
+		return nil, errors.ErrUnsupported
 	}
-	control(sc, func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor fits
-		n, err := unix.Poll(fds, 0)
-		waiting = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0
-	})
-	return waiting
+	var (
+		fd  int
+		err error
+	)
+	if !control(sc, func(lfd uintptr) {
+		for err = unix.EINTR; err == unix.EINTR; {
+			fd, _, err = unix.Accept(int(lfd)) // the listener does not block
+		}
+	}) {
+		return nil, net.ErrClosed
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("accept", err)
+	}
+	unix.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "")
+	defer func() { _ = f.Close() }() // FileConn takes a duplicate
+	return net.FileConn(f)
 }
