@@ -342,6 +342,9 @@ func (s *Server) addConn(nc net.Conn) {
 		s.accepted.Add(1)
 	}
 	s.conns.add(c)
+	if s.cutting.Load() {
+		cut(nc) // come too late for all others to be
+	}
 	if d := s.HTTP.IdleTimeout; d > 0 {
 		// fasthttp starts to count after the first request.
 		c.silence = time.AfterFunc(math.MaxInt64, func() { s.endSilent(c) })

@@ -121,13 +121,12 @@ func (s *Server) waitShutdownDelay() {
 	}
 }
 
-// endListeners accepts what waits, closes the listeners, and returns when the
-// accept loops have: from then on the table of connections only shrinks.
+// endListeners has what waits accepted and the listeners closed, each by its
+// accept loop, beside what follows.
 func (s *Server) endListeners() {
 	for _, l := range s.openListeners() {
 		l.end()
 	}
-	s.acceptLoops.Wait()
 }
 
 // awaitConns closes each idle connection after its last call, and waits for the
@@ -162,7 +161,11 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 	return nil
 }
 
-func (s *Server) nothingLeft() bool { return s.conns.open.Load() == 0 && s.work.len() == 0 }
+// nothingLeft reports whether all has ended. The accept loops come first: while
+// one runs, the table of connections may still grow.
+func (s *Server) nothingLeft() bool {
+	return s.accepting.Load() == 0 && s.conns.open.Load() == 0 && s.work.len() == 0
+}
 
 // lastCallOver is when the last call ends of a connection that became idle, or
 // was accepted, at the given time.
@@ -267,7 +270,7 @@ func (s *Server) awaitAbort() bool {
 }
 
 func (s *Server) noteCut() {
-	cut, work := s.Conns(), s.work.names()
+	cut, work := s.Conns(), s.work.abandon()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report.Cut, s.report.Work = cut, work
@@ -276,7 +279,7 @@ func (s *Server) noteCut() {
 // unwindTimeout bounds the wait for connections that were cut.
 const unwindTimeout = time.Second
 
-// awaitUnwinding waits for the goroutines of connections that were cut, save
+// awaitUnwinding waits for accept loops and for connections that were cut, save
 // those that are in user code: they end when it does.
 func (s *Server) awaitUnwinding() {
 	t := time.NewTimer(unwindTimeout)
@@ -291,6 +294,9 @@ func (s *Server) awaitUnwinding() {
 }
 
 func (s *Server) unwinding() (some bool) {
+	if s.accepting.Load() > 0 {
+		return true
+	}
 	s.conns.each(func(c *conn) bool {
 		some = !c.inside()
 		return !some

@@ -28,6 +28,8 @@ type listener struct {
 	ending atomic.Bool
 	over   chan struct{} // closed when ending is set
 
+	settled time.Time // when handshakes under way have had their time; constant once ending is set
+
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -124,7 +126,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		accept := l.Listener.Accept
 		if l.ending.Load() {
-			accept = l.acceptQueued
+			accept = l.acceptLast
 		}
 		c, err := accept()
 		switch {
@@ -143,9 +145,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// acceptQueued takes what waits in the queue, and closes the listener when there
-// is no more. fasthttp's Serve returns nil for an io.EOF.
-func (l *listener) acceptQueued() (net.Conn, error) {
+// acceptLast takes what handshakes under way still bring to a TCP listener, then
+// what waits in the queue, and closes the listener when there is no more.
+// fasthttp's Serve returns nil for an io.EOF.
+func (l *listener) acceptLast() (net.Conn, error) {
+	if tcp, ok := l.Listener.(*net.TCPListener); ok && tcp.SetDeadline(l.settled) == nil {
+		if c, err := tcp.Accept(); err == nil {
+			return c, nil
+		}
+	}
 	c, err := acceptQueued(l.Listener)
 	if err != nil {
 		_ = l.Close()
@@ -153,6 +161,11 @@ func (l *listener) acceptQueued() (net.Conn, error) {
 	}
 	return c, nil
 }
+
+// settleTime is how long a TCP listener that takes no new connection requests
+// waits for the last step of handshakes under way: their clients hold the
+// connection for open already. It is the least time that a drain takes.
+const settleTime = 5 * time.Millisecond
 
 // The pauses after a failed accept are those of net/http.
 const (
@@ -190,13 +203,12 @@ func isTimeout(err error) bool {
 
 // end begins the listener's end: its accept loop is woken, takes what waits in
 // the queue, and closes it. Of a listener that has no deadlines, as in memory,
-// no queue is known: it is closed here and now.
+// no queue is known: it is closed here and now. end is called once.
 func (l *listener) end() {
-	if !l.ending.CompareAndSwap(false, true) {
-		return
-	}
-	close(l.over)
 	refuseNew(l.Listener)
+	l.settled = time.Now().Add(settleTime)
+	l.ending.Store(true)
+	close(l.over)
 	d, ok := l.Listener.(interface{ SetDeadline(t time.Time) error })
 	if !ok || d.SetDeadline(time.Unix(1, 0)) != nil {
 		_ = l.Close()

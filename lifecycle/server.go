@@ -102,7 +102,7 @@ type Server struct {
 	conns       table
 	kept        kept
 	work        work
-	acceptLoops sync.WaitGroup
+	accepting   atomic.Int32 // accept loops that run
 	wakeMu      sync.Mutex // orders a drain's past deadlines against their repair
 
 	ctx         context.Context // see Context
@@ -217,7 +217,8 @@ func (s *Server) start() (ready bool, err error) {
 	}
 	s.observe()
 	for _, l := range s.openListeners() {
-		s.acceptLoops.Go(func() { s.acceptLoop(l) })
+		s.accepting.Add(1)
+		go s.acceptLoop(l)
 	}
 	s.enterPhase(PhaseReady, "")
 	return true, nil
@@ -242,6 +243,8 @@ func (s *Server) check() error {
 // acceptLoop serves a listener until it has ended. A listener that ends by itself
 // takes the server with it: half a server is worse than one that is restarted.
 func (s *Server) acceptLoop(l *listener) {
+	defer s.signalChange()
+	defer s.accepting.Add(-1)
 	err := s.HTTP.Serve(l)
 	if l.ending.Load() {
 		return

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -39,11 +40,15 @@ func (w *work) len() int {
 func (w *work) names() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var names []string
-	for _, name := range w.tasks {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	return slices.Sorted(maps.Values(w.tasks))
+}
+
+// abandon gives up on all work that is under way and returns its names.
+func (w *work) abandon() []string {
+	names := w.names()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tasks = nil
 	return names
 }
 

@@ -1,0 +1,103 @@
+//go:build !race
+
+package lifecycle
+
+import (
+	"net"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttputil"
+)
+
+// keepAlive is a client that allocates nothing: one connection, one request,
+// one buffer.
+type keepAlive struct {
+	net.Conn
+	buf [1024]byte
+}
+
+func dialKeepAlive(tb testing.TB, ln *fasthttputil.InmemoryListener) *keepAlive {
+	tb.Helper()
+	nc, err := ln.Dial()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = nc.Close() })
+	return &keepAlive{Conn: nc}
+}
+
+var requestBytes = []byte(request)
+
+func (k *keepAlive) exchange() {
+	if _, err := k.Write(requestBytes); err != nil {
+		panic(err)
+	}
+	if n, err := k.Read(k.buf[:]); n == 0 || err != nil {
+		panic(err)
+	}
+}
+
+// bare serves h without a lifecycle.
+func bare(tb testing.TB, h *fasthttp.Server) *fasthttputil.InmemoryListener {
+	tb.Helper()
+	ln := fasthttputil.NewInmemoryListener()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = h.Serve(ln)
+	}()
+	tb.Cleanup(func() {
+		_ = ln.Close()
+		<-done
+	})
+	return ln
+}
+
+func TestRequestsAllocateNothing(t *testing.T) {
+	for name, ln := range map[string]*fasthttputil.InmemoryListener{
+		"bare":      bare(t, quiet(hello)),
+		"lifecycle": runMem(t, &Server{HTTP: quiet(hello)}).mem,
+	} {
+		c := dialKeepAlive(t, ln)
+		if n := testing.AllocsPerRun(1000, c.exchange); n != 0 {
+			t.Errorf("%s: %v allocations a request", name, n)
+		}
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	b.Run("bare", func(b *testing.B) {
+		c := dialKeepAlive(b, bare(b, quiet(hello)))
+		b.ReportAllocs()
+		for b.Loop() {
+			c.exchange()
+		}
+	})
+	b.Run("lifecycle", func(b *testing.B) {
+		c := dialKeepAlive(b, runMem(b, &Server{HTTP: quiet(hello)}).mem)
+		b.ReportAllocs()
+		for b.Loop() {
+			c.exchange()
+		}
+	})
+}
+
+// BenchmarkState is what the table costs a request: the look-ups and transitions
+// of its life.
+func BenchmarkState(b *testing.B) {
+	s := &Server{HTTP: quiet(hello)}
+	s.init()
+	nc, other := net.Pipe()
+	b.Cleanup(func() { _, _ = nc.Close(), other.Close() })
+	s.addConn(nc)
+	for range 1000 {
+		nc, _ := net.Pipe()
+		s.addConn(nc)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.setConnState(nc, fasthttp.StateActive)
+		s.setConnState(nc, fasthttp.StateIdle)
+	}
+}
