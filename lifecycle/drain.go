@@ -66,6 +66,7 @@ func (s *Server) beginDrain(cause string) {
 	s.mu.Unlock()
 	if first {
 		s.enterPhase(PhaseDraining, cause)
+		s.noteOpen()
 		s.cancelStart()
 	}
 }
@@ -79,7 +80,6 @@ func (s *Server) force(cause string) {
 // drain is the drain, from its begin to the last connection's end. It returns
 // nil if nothing had to be cut.
 func (s *Server) drain() error {
-	s.noteOpen()
 	s.Go("drain hooks", s.runDrainHooks)
 	deadline := s.newDeadline()
 	defer deadline.Stop()

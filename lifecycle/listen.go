@@ -56,6 +56,7 @@ func (s *Server) listen(ctx context.Context) error {
 
 func (s *Server) listenOn(ctx context.Context, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // Go's default on Linux; see refuseNew
 	path, isUnix := strings.CutPrefix(addr, "unix:")
 	if !isUnix {
 		return lc.Listen(ctx, "tcp", addr)

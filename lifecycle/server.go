@@ -22,7 +22,7 @@ const (
 	DefaultHookTimeout  = 10 * time.Second
 )
 
-// UntilIdle, as LastCall, closes no idle connection: the drain waits until
+// UntilIdle is the LastCall that closes no idle connection: the drain waits until
 // clients and idle timeouts have closed them all.
 const UntilIdle time.Duration = math.MaxInt64
 
@@ -51,8 +51,8 @@ type Server struct {
 
 	// Listeners are served as they are, beside Addrs. Run closes them. When a
 	// TCP or Unix listener ends, what waits in its queue is still served; of
-	// another kind, as tls.NewListener makes it, the queue cannot be known:
-	// for TLS, prefer Addrs and HTTP.TLSConfig.
+	// another kind, as tls.NewListener makes it, the queue cannot be known.
+	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best.
 	Listeners []net.Listener
 
 	// ShutdownDelay is how long the server keeps accepting after the drain has
@@ -99,11 +99,11 @@ type Server struct {
 	connState    func(net.Conn, fasthttp.ConnState)
 	errorHandler func(*fasthttp.RequestCtx, error)
 
-	conns       table
-	kept        kept
-	work        work
-	accepting   atomic.Int32 // accept loops that run
-	wakeMu      sync.Mutex // orders a drain's past deadlines against their repair
+	conns     table
+	kept      kept
+	work      work
+	accepting atomic.Int32 // accept loops that run
+	wakeMu    sync.Mutex   // orders a drain's past deadlines against their repair
 
 	ctx         context.Context // see Context
 	cancel      context.CancelCauseFunc

@@ -14,6 +14,10 @@ import (
 // queue. There, a filter drops connection requests, while handshakes under way
 // still complete. A client whose SYN was dropped sends it again a second later,
 // and reaches who listens then, or is refused before it has sent a request.
+//
+// Multipath TCP, which net.Listen makes, knows no filters (EOPNOTSUPP): Addrs are
+// opened without, and a listener that is handed in loses what comes between the
+// last look at its queue and its close.
 func refuseNew(ln net.Listener) {
 	switch ln := ln.(type) {
 	case *net.UnixListener:

@@ -41,8 +41,8 @@ const (
 	DefaultReadyTimeout = 900 * time.Millisecond
 )
 
-// UntilIdle, as LastCall, lets the drain wait until clients and idle timeouts
-// have closed every connection.
+// UntilIdle is the LastCall that lets the drain wait until clients and idle
+// timeouts have closed every connection.
 const UntilIdle = lifecycle.UntilIdle
 
 // Middleware wraps a handler.
@@ -271,8 +271,8 @@ func (b *Builder) MaxRequestsPerConn(n int) *Builder {
 	return b
 }
 
-// KeepAlive(false) closes each connection after its response. The default is
-// true.
+// KeepAlive says whether a connection may be used for more than one request. With
+// false each is closed after its response. The default is true.
 func (b *Builder) KeepAlive(on bool) *Builder {
 	b.keepAlive = on
 	return b
@@ -286,7 +286,7 @@ func (b *Builder) Logger(log zerolog.Logger) *Builder {
 	return b
 }
 
-// AccessLog(false) leaves the line a request out of the log. The default is true.
+// AccessLog says whether each request gets a line in the log. The default is true.
 func (b *Builder) AccessLog(on bool) *Builder {
 	b.accessLog = on
 	return b

@@ -83,7 +83,7 @@ func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []check, timeout ti
 		fmt.Fprintf(ctx, "[+]%s ok\n", checks[i].name)
 	}
 	if ctx.Response.StatusCode() == fasthttp.StatusOK {
-		ctx.WriteString("ok\n") //nolint:errcheck // never fails
+		fmt.Fprint(ctx, "ok\n")
 	}
 }
 

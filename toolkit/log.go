@@ -53,8 +53,7 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	if e.Duration > 0 {
 		l = l.Dur("duration", e.Duration)
 	}
-	var p *lifecycle.PanicError
-	if errors.As(e.Err, &p) {
+	if p, ok := errors.AsType[*lifecycle.PanicError](e.Err); ok {
 		l = l.Bytes("stack", p.Stack)
 	}
 	l.Err(e.Err).Msg(e.Kind.String())

@@ -3,6 +3,7 @@ package toolkit
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
@@ -113,7 +114,7 @@ type Group struct {
 // Use adds middleware around the routes that are mounted on the group after it,
 // outermost first, inside the Builder's and that of outer groups.
 func (g *Group) Use(m ...Middleware) *Group {
-	g.wrap = append(g.wrap[:len(g.wrap):len(g.wrap)], m...)
+	g.wrap = append(slices.Clip(g.wrap), m...)
 	return g
 }
 
@@ -232,9 +233,9 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 	r.NotFound = s.match("", false, orHandler(b.notFound, status(fasthttp.StatusNotFound)))
 	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
 	h := fasthttp.RequestHandler(r.Handler)
-	for i := len(b.middleware) - 1; i >= 0; i-- {
-		if b.middleware[i] != nil {
-			h = b.middleware[i](h)
+	for _, m := range slices.Backward(b.middleware) {
+		if m != nil {
+			h = m(h)
 		}
 	}
 	h = s.recoverPanics(h)
@@ -258,11 +259,11 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)
 	}
 	h := rt.handler
-	for i := len(rt.wrap) - 1; i >= 0; i-- {
-		if rt.wrap[i] == nil {
+	for _, m := range slices.Backward(rt.wrap) {
+		if m == nil {
 			return fmt.Errorf("toolkit: %s(%q): nil middleware in its group", rt.call, rt.path)
 		}
-		h = rt.wrap[i](h)
+		h = m(h)
 	}
 	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health(), h))
 	return nil

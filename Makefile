@@ -1,0 +1,70 @@
+# `make` lists the targets: each has its text after "##".
+
+GOLANGCI_LINT_VERSION := v2.15.0
+BIN := $(CURDIR)/bin
+
+export GOTOOLCHAIN ?= auto
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## run the bundled server on 127.0.0.1:8080 (ARGS="-h" explains)
+	@go build -o $(BIN)/server ./examples/server
+	@exec $(BIN)/server $(ARGS)
+
+.PHONY: test
+test: ## run the tests, with the race detector where there is a C compiler
+	go test $(RACE) -shuffle=on -timeout 10m ./...
+
+# The race detector needs cgo. Without it the tests are the same, less sharp.
+RACE := $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)" >/dev/null && echo -race)
+
+.PHONY: check
+check: tidy format vet lint test alloc fuzz-seconds ## all that CI checks
+
+.PHONY: tidy
+tidy: ## check that go.mod and go.sum are tidy
+	go mod tidy -diff
+	cd benchmarks && go mod tidy -diff
+
+.PHONY: format
+format: ## check the formatting
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted:" $$files; exit 1; }
+
+.PHONY: vet
+vet: ## vet for every platform
+	go vet ./...
+	GOOS=darwin go vet ./...
+	GOOS=freebsd go vet ./...
+	GOOS=windows go vet ./...
+	cd benchmarks && go vet ./...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## run the linter
+	$< run ./...
+
+$(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv $(BIN)/golangci-lint $@
+
+.PHONY: alloc
+alloc: ## check that requests allocate nothing (without the race detector, which allocates)
+	go test -run 'Alloc' ./lifecycle ./toolkit
+
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZTIME (30s)
+	go test -run '^$$' -fuzz FuzzConnStates -fuzztime $(FUZZTIME) ./lifecycle
+
+.PHONY: fuzz-seconds
+fuzz-seconds:
+	$(MAKE) fuzz FUZZTIME=3s
+
+.PHONY: bench
+bench: ## benchmark one request in process, ours beside bare fasthttp
+	cd benchmarks && go test -run '^$$' -bench . -count 8 ./...

@@ -1,0 +1,93 @@
+// Package lifecycle gives a fasthttp.Server what fasthttp leaves out: a life. It
+// listens, becomes ready, serves, drains and exits, and nothing that a client
+// sent is lost on the way down.
+//
+//	srv := &lifecycle.Server{
+//		HTTP:    &fasthttp.Server{Handler: handler, IdleTimeout: time.Minute},
+//		Signals: lifecycle.DefaultSignals(),
+//	}
+//	os.Exit(lifecycle.ExitCode(srv.ListenAndServe(":8080")))
+//
+// # The life of a server
+//
+//	PhaseStarting  PhaseReady     PhaseDraining                                        PhaseExiting  PhaseStopped
+//	start hooks    accept, serve  drain hooks                                          exit hooks    Run returns
+//	listen                                                                             (last first)
+//	                    signal or |<- ShutdownDelay ->|<- LastCall ->|
+//	                    Drain     | still accepting   | no accepting | idle ones closed, busy ones awaited
+//	                              |                   |<---------- DrainTimeout ---------->|<- AbortTimeout ->|
+//	                                                   every response: Connection: close    contexts end       cut
+//
+// Phases only move forward; Reached waits for one. Run, Serve and ListenAndServe
+// return only when all is over: those of net/http and fasthttp return when a
+// shutdown begins, and a main function that then ends kills the requests that it
+// was to wait for.
+//
+// # Observe, don't wrap
+//
+// fasthttp serves the real *net.TCPConn, *tls.Conn or *net.UnixConn, never a
+// wrapper, and finds writev and sendfile by its type. The package observes it
+// through fasthttp.Server.ConnState and a handler around the user's, and acts on
+// it through its socket. Each connection has one atomic word of state; who wins a
+// race for it, a request that arrives or a drain that ends it, is decided by a
+// compare-and-swap. A request takes no lock and allocates nothing.
+//
+// # The contract of the drain
+//
+// The drain begins with Drain, ShutdownWithContext, Close, the end of Run's
+// context, or the first of Signals.
+//
+//  1. Phase and Draining change before anything else does: readiness is red.
+//  2. For ShutdownDelay connections are accepted and served as before. From the
+//     drain's begin on every HTTP/1.x response says Connection: close, and its
+//     connection closes after it, flushed.
+//  3. Then new connections are kept out, what waits in the accept queue is
+//     accepted and served, and the listeners close. On Linux the kernel is first
+//     told to drop connection requests, and handshakes under way get 5 ms to
+//     complete; one that takes longer is reset. On other systems, and with a
+//     Multipath TCP listener (which net.Listen makes, but Addrs does not), so is
+//     one that comes between the last look at the queue and its end.
+//  4. An idle connection may send one more request until LastCall after its last
+//     response or the drain's begin, whichever is later. It is served, and told
+//     Connection: close. Then, if the kernel holds nothing unread of it, the
+//     connection gets a FIN. A request that crosses the FIN on its way is one
+//     that its client has to send again; LastCall is there to make that rare.
+//  5. A request whose first byte has been read before that is served in full,
+//     in however many segments it comes. A request that can no longer be
+//     answered is not handed to the handler.
+//  6. Of pipelined requests, each whose handler has run is answered; after a
+//     response with Connection: close no handler runs and no response follows.
+//  7. A connection that has sent nothing, or has not finished its TLS handshake,
+//     is ended as an idle one is, without a response. One that has sent part of
+//     a request has its read timeout for the rest.
+//  8. Active connections are awaited. The drain ends by the event of the last
+//     connection's end; nothing polls.
+//  9. Hijacked connections, streams and work started with Go are awaited too;
+//     Draining is how they know. The end of a hijack handler is an event.
+//     Connections that outlive it (KeepHijackedConns) are looked at every 10 ms
+//     while draining. A handler that fasthttp.TimeoutHandler has given up on is
+//     not known to still run: start what outlasts a request with Go.
+//  10. RequestCtx.Done and Context stay open until the deadline, which is
+//     DrainTimeout after the end of ShutdownDelay.
+//  11. At the deadline they end; handlers have AbortTimeout to answer; then every
+//     connection is cut, and nothing more is served.
+//  12. Run then returns an error that is ErrDrainTimeout; Report says what was cut.
+//  13. Exit hooks run one after the other, last registered first, each with its
+//     timeout, panics caught, errors joined. Hooks that they register and work
+//     that they start is run and awaited too.
+//  14. The second signal ends the wait at once: contexts end, connections are cut,
+//     Run returns ErrForced. The third exits the process with code 2.
+//  15. Drain returns at once, so that a handler may call it, and still deliver its
+//     response. ShutdownWithContext waits, for each caller as long as its own
+//     context; all get the same result.
+//  16. Close ends everything now. Drain, ShutdownWithContext and Close may be
+//     called any number of times, at any time. A second Run is ErrAlreadyRun.
+//  17. What happened is data: Report, Event, ExitCode.
+//  18. A server may have any number of listeners, of different kinds.
+//
+// On macOS, the BSDs and Linux all of it holds, save for what line 3 says. On
+// Windows, and on connections without a socket, as in memory or those that
+// fasthttp wraps for MaxConnsPerIP, idle connections are ended by a read deadline
+// instead: a request that arrives in the moment between that and the close is
+// lost.
+package lifecycle
