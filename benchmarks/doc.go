@@ -1,0 +1,3 @@
+// Package benchmarks measures lastcall beside bare fasthttp. It is a module of
+// its own, so that what it compares with stays out of users' builds.
+package benchmarks
