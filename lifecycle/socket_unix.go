@@ -26,9 +26,15 @@ const canShut = true
 func endIdle(nc net.Conn, claim func() bool) (did bool) {
 	sc := rawConn(nc)
 	if tc, ok := nc.(*tls.Conn); ok {
-		control(sc, func(fd uintptr) { did = !readable(fd) && claim() })
-		if did {
+		var room bool
+		control(sc, func(fd uintptr) {
+			did = !readable(fd) && claim()
+			room = polls(fd, unix.POLLOUT)
+		})
+		if did && room { // a client that does not read must not hold up the drain
 			_ = tc.CloseWrite() // before the handshake is done it fails: there is nothing to say
+		}
+		if did {
 			control(sc, shut)
 		}
 		return did
@@ -49,6 +55,13 @@ func readable(fd uintptr) bool {
 	var b [1]byte
 	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	return n > 0 && err == nil
+}
+
+// polls reports whether the event, such as POLLOUT, holds now.
+func polls(fd uintptr, event int16) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: event}} //nolint:gosec // a descriptor fits
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&event != 0
 }
 
 // acceptQueued takes a connection out of a listener's queue, and fails if there
