@@ -80,7 +80,11 @@ func (s *Server) force(cause string) {
 // drain is the drain, from its begin to the last connection's end. It returns
 // nil if nothing had to be cut.
 func (s *Server) drain() error {
-	s.Go("drain hooks", s.runDrainHooks)
+	hooked := make(chan struct{})
+	s.Go("drain hooks", func(ctx context.Context) {
+		defer close(hooked)
+		s.runDrainHooks(ctx)
+	})
 	deadline := s.newDeadline()
 	defer deadline.Stop()
 
@@ -89,6 +93,7 @@ func (s *Server) drain() error {
 	err := s.awaitConns(deadline.C)
 	if err != nil {
 		s.abort(err)
+		<-hooked // which its context's end has made soon
 	}
 	return err
 }

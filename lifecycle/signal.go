@@ -32,7 +32,12 @@ func (s *Server) notifySignals() (stop func()) {
 		for n := 1; ; n++ {
 			select {
 			case sig := <-received:
-				s.signalled(n, sig)
+				if n > 2 {
+					os.Exit(exitForced)
+				}
+				// Apart, so that an OnEvent that hangs cannot keep the third
+				// signal from being heard.
+				wg.Go(func() { s.signalled(n, sig) })
 			case <-over:
 				return
 			}
@@ -49,12 +54,9 @@ func (s *Server) notifySignals() (stop func()) {
 // begun the drain by a request sends SIGTERM all the same, and means no harm.
 func (s *Server) signalled(n int, sig os.Signal) {
 	s.emit(Event{Kind: EventSignal, Name: sig.String()})
-	switch n {
-	case 1:
+	if n == 1 {
 		s.beginDrain("signal: " + sig.String())
-	case 2:
+	} else {
 		s.force("second signal: " + sig.String())
-	default:
-		os.Exit(exitForced)
 	}
 }

@@ -15,9 +15,16 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		return next
 	}
 	return func(ctx *fasthttp.RequestCtx) {
-		// A handler that times out keeps the request: take what is needed before.
-		method, path, began := ctx.Method(), ctx.Path(), ctx.Time()
-		id := ctx.Request.Header.PeekBytes(headerRequestID)
+		// The handler may rewrite the request, and one that times out keeps it.
+		var buf struct {
+			method [16]byte
+			path   [256]byte
+			id     [maxRequestID]byte
+		}
+		method := append(buf.method[:0], ctx.Method()...)
+		path := append(buf.path[:0], ctx.Path()...)
+		id := append(buf.id[:0], ctx.Request.Header.PeekBytes(headerRequestID)...)
+		began := ctx.Time()
 		next(ctx)
 
 		resp, route, level := &ctx.Response, "", zerolog.InfoLevel

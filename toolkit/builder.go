@@ -54,6 +54,7 @@ type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
 type Builder struct {
 	config
 	routes []route
+	groups []error // of bad prefixes
 }
 
 // config is what the Builder's scalars and lists say.
@@ -62,8 +63,7 @@ type config struct {
 	unix      string
 	unixMode  fs.FileMode
 	listeners []net.Listener
-	certFile  string
-	keyFile   string
+	files     *keyPair
 	tlsConfig *tls.Config
 
 	readHeaderTimeout time.Duration
@@ -97,6 +97,9 @@ type config struct {
 	signals                           []os.Signal
 	configure                         []func(*fasthttp.Server)
 }
+
+// keyPair are the files of a certificate chain and its key.
+type keyPair struct{ cert, key string }
 
 type hook struct {
 	name    string
@@ -151,7 +154,7 @@ func (b *Builder) Listener(ln net.Listener) *Builder {
 // TLS serves TLS on the TCP addresses, with a certificate chain and a key in PEM
 // files, which Build reads. TLS 1.2 is the least that is spoken.
 func (b *Builder) TLS(certFile, keyFile string) *Builder {
-	b.certFile, b.keyFile = certFile, keyFile
+	b.files = &keyPair{certFile, keyFile}
 	return b
 }
 
@@ -185,7 +188,8 @@ func (b *Builder) WriteTimeout(d time.Duration) *Builder {
 }
 
 // IdleTimeout is how long a connection may rest between requests, or without a
-// first one. 0 is no limit. See DefaultIdleTimeout.
+// first one. 0 is no limit, but for a first request, whose header has its own. See
+// DefaultIdleTimeout.
 func (b *Builder) IdleTimeout(d time.Duration) *Builder {
 	b.idleTimeout = d
 	return b
@@ -364,7 +368,7 @@ func (b *Builder) Run() error {
 // Builder later does not change that server. All mistakes come back together,
 // each naming the call that made it.
 func (b *Builder) Build() (*Server, error) {
-	errs := b.mistakes()
+	errs := append(b.mistakes(), b.groups...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
 	s := &Server{log: b.logger}
@@ -374,7 +378,11 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, err
 	}
 	s.handler = handler
-	s.Server = b.newLifecycle(b.newHTTP(handler, tlsConfig, s), s)
+	h := b.newHTTP(tlsConfig, s)
+	if err := guard(func() error { b.finishHTTP(h); return nil }); err != nil {
+		return nil, fmt.Errorf("toolkit: Configure: %w", err)
+	}
+	s.Server = b.newLifecycle(h, s)
 	return s, nil
 }
 
@@ -421,15 +429,18 @@ func (b *Builder) mistakes() (errs []error) {
 			wrong("Configure: function %d is nil", i)
 		}
 	}
-	for call, hooks := range map[string][]hook{"OnStart": b.startHooks, "OnDrain": b.drainHooks, "PreExit": b.exitHooks} {
-		for _, h := range hooks {
+	for _, chain := range []struct {
+		call  string
+		hooks []hook
+	}{{"OnStart", b.startHooks}, {"OnDrain", b.drainHooks}, {"PreExit", b.exitHooks}} {
+		for _, h := range chain.hooks {
 			switch {
 			case h.run == nil:
-				wrong("%s(%q): nil function", call, h.name)
+				wrong("%s(%q): nil function", chain.call, h.name)
 			case len(h.timeout) > 1:
-				wrong("%s(%q): more than one timeout", call, h.name)
+				wrong("%s(%q): more than one timeout", chain.call, h.name)
 			case len(h.timeout) == 1 && h.timeout[0] <= 0:
-				wrong("%s(%q): timeout %v is not positive", call, h.name, h.timeout[0])
+				wrong("%s(%q): timeout %v is not positive", chain.call, h.name, h.timeout[0])
 			}
 		}
 	}
@@ -463,7 +474,7 @@ func (b *Builder) listenMistakes() (errs []error) {
 	if b.unixMode&^fs.ModePerm != 0 {
 		wrong("Unix(%q, %v): more than permission bits", b.unix, b.unixMode)
 	}
-	hasTLS := b.certFile != "" || b.keyFile != "" || b.tlsConfig != nil
+	hasTLS := b.files != nil || b.tlsConfig != nil
 	switch {
 	case len(b.addrs)+len(b.listeners) == 0 && b.unix == "":
 		wrong("nowhere to listen: call Addr, Unix or Listener")
@@ -475,9 +486,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 
 // loadTLS returns the TLS configuration, nil where there is none.
 func (b *Builder) loadTLS() (*tls.Config, error) {
-	fromFiles := b.certFile != "" || b.keyFile != ""
 	switch {
-	case fromFiles && b.tlsConfig != nil:
+	case b.files != nil && b.tlsConfig != nil:
 		return nil, errors.New("toolkit: TLS and TLSConfig contradict each other: call one of them")
 	case b.tlsConfig != nil:
 		config := b.tlsConfig.Clone()
@@ -485,10 +495,10 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")
 		}
 		return config, nil
-	case fromFiles:
-		cert, err := tls.LoadX509KeyPair(b.certFile, b.keyFile)
+	case b.files != nil:
+		cert, err := tls.LoadX509KeyPair(b.files.cert, b.files.key)
 		if err != nil {
-			return nil, fmt.Errorf("toolkit: TLS(%q, %q): %w", b.certFile, b.keyFile, err)
+			return nil, fmt.Errorf("toolkit: TLS(%q, %q): %w", b.files.cert, b.files.key, err)
 		}
 		return &tls.Config{
 			Certificates: []tls.Certificate{cert},
@@ -499,8 +509,12 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 	return nil, nil //nolint:nilnil // no TLS is no error
 }
 
-func (b *Builder) newHTTP(handler fasthttp.RequestHandler, tlsConfig *tls.Config, s *Server) *fasthttp.Server {
-	h := &fasthttp.Server{
+func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
+	handler := s.handler
+	if b.writeTimeout > 0 {
+		handler = exemptStreams(handler)
+	}
+	return &fasthttp.Server{
 		Handler:            handler,
 		TLSConfig:          tlsConfig,
 		ReadTimeout:        b.readHeaderTimeout,
@@ -516,21 +530,34 @@ func (b *Builder) newHTTP(handler fasthttp.RequestHandler, tlsConfig *tls.Config
 		// What a client learns of the server is the application's to say.
 		NoDefaultServerHeader: true,
 	}
+}
+
+// finishHTTP has the user's hand laid on the server, and puts around what came of
+// it what must not get lost.
+func (b *Builder) finishHTTP(h *fasthttp.Server) {
 	for _, f := range b.configure {
 		f(h)
 	}
-	if d := b.readBodyTimeout; d != b.readHeaderTimeout {
-		h.HeaderReceived = bodyTimeout(d, h.HeaderReceived)
+	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
+		h.HeaderReceived = bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
 	}
-	return h
+	if h.IdleTimeout == 0 {
+		h.IdleTimeout = orForever(0) // fasthttp would take ReadTimeout
+	}
+}
+
+// orForever is d, or for 0 as good as no limit, where fasthttp takes 0 for
+// something else.
+func orForever(d time.Duration) time.Duration {
+	if d == 0 {
+		return 100 * 365 * 24 * time.Hour
+	}
+	return d
 }
 
 // bodyTimeout gives a request's body a time of its own, where fasthttp knows one
 // for header and body together.
 func bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
-	if d == 0 {
-		d = 100 * 365 * 24 * time.Hour // fasthttp takes 0 for what holds already
-	}
 	return func(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
 		if next != nil {
 			rc = next(h)

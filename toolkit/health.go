@@ -2,11 +2,9 @@ package toolkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -16,9 +14,8 @@ import (
 
 // check is a named readiness check.
 type check struct {
-	name    string
-	run     func(ctx context.Context) error
-	running *atomic.Bool // set while run runs, which may be longer than anybody waits
+	name string
+	run  func(ctx context.Context) error
 }
 
 const healthCall = "HealthPaths"
@@ -41,9 +38,9 @@ func checkMistakes(checks []check) (errs []error) {
 
 // healthRoutes are the routes of the health endpoints, for GET and HEAD.
 func (s *Server) healthRoutes(b *Builder) (routes []route) {
-	checks := make([]check, len(b.checks))
+	checks := make([]*checker, len(b.checks))
 	for i, c := range b.checks {
-		checks[i] = check{c.name, c.run, new(atomic.Bool)}
+		checks[i] = &checker{check: c}
 	}
 	timeout := b.readyTimeout
 	ready := func(ctx *fasthttp.RequestCtx) { s.serveReady(ctx, checks, timeout) }
@@ -67,7 +64,7 @@ func serveLive(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("ok\n") }
 
 // serveReady is green while the server is ready and every check passes. Reasons
 // go to the log: the endpoint may be open to strangers.
-func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []check, timeout time.Duration) {
+func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []*checker, timeout time.Duration) {
 	if phase := s.Phase(); phase != lifecycle.PhaseReady {
 		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
 		fmt.Fprintf(ctx, "[-]server %v\n", phase)
@@ -89,41 +86,61 @@ func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []check, timeout ti
 
 // runChecks runs all checks side by side and returns their errors, each at its
 // check's place. It waits no longer than timeout, if that is not 0.
-func runChecks(ctx context.Context, checks []check, timeout time.Duration) []error {
+func runChecks(ctx context.Context, checks []*checker, timeout time.Duration) []error {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	errs := make([]error, len(checks))
-	var wg sync.WaitGroup
+	attempts := make([]*attempt, len(checks))
 	for i, c := range checks {
-		wg.Go(func() { errs[i] = c.attempt(ctx) })
+		attempts[i] = c.begin(ctx)
 	}
-	wg.Wait()
+	errs := make([]error, len(checks))
+	for i, a := range attempts {
+		select {
+		case <-a.ended:
+			errs[i] = a.err
+		case <-ctx.Done():
+			errs[i] = context.Cause(ctx)
+		}
+	}
 	return errs
 }
 
-var errStillRunning = errors.New("the check before has not returned yet")
+// checker runs a check once at a time: probes that come together share an
+// attempt, and a check that hangs takes one goroutine, not one a probe.
+type checker struct {
+	check
 
-// attempt runs the check, but does not wait for it beyond ctx; as long as it runs
-// all further attempts fail, so that a check that hangs takes one goroutine, not
-// one a probe.
-func (c check) attempt(ctx context.Context) error {
-	if !c.running.CompareAndSwap(false, true) {
-		return errStillRunning
+	mu      sync.Mutex // guards current
+	current *attempt   // nil while none runs
+}
+
+type attempt struct {
+	ended chan struct{} // closed when err is set
+	err   error
+}
+
+// begin joins the attempt that runs, or begins one, which ends with ctx if it
+// heeds it.
+func (c *checker) begin(ctx context.Context) *attempt {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != nil {
+		return c.current
 	}
-	done := make(chan error, 1)
+	a := &attempt{ended: make(chan struct{})}
+	c.current = a
 	go func() {
-		defer c.running.Store(false)
-		done <- guard(func() error { return c.run(ctx) })
+		err := guard(func() error { return c.run(ctx) })
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.current = nil
+		a.err = err
+		close(a.ended)
 	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return a
 }
 
 func guard(f func() error) (err error) {

@@ -27,8 +27,12 @@ func (l httpLog) Printf(format string, args ...any) {
 	l.log.Info().Str("from", "fasthttp").Msgf(format, args...)
 }
 
-// logEvent writes the events of the server's life.
+// logEvent writes the events of the server's life, and at its end the report.
 func (s *Server) logEvent(e lifecycle.Event) {
+	if e.Kind == lifecycle.EventPhase && e.Phase == lifecycle.PhaseStopped {
+		s.logReport(s.Report())
+		return
+	}
 	level := zerolog.InfoLevel
 	switch {
 	case e.Kind == lifecycle.EventAcceptRetry:

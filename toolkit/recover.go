@@ -1,6 +1,7 @@
 package toolkit
 
 import (
+	"fmt"
 	"runtime/debug"
 
 	"github.com/valyala/fasthttp"
@@ -20,7 +21,7 @@ func (s *Server) recoverPanics(next fasthttp.RequestHandler) fasthttp.RequestHan
 				Bytes("method", ctx.Method()).
 				Bytes("path", ctx.Path()).
 				Str("route", Route(ctx)).
-				Interface("panic", v).
+				Str("panic", fmt.Sprint(v)).
 				Bytes("stack", debug.Stack()).
 				Msg("handler panicked")
 			ctx.Hijack(nil)

@@ -21,21 +21,23 @@ const maxRequestID = 128
 // forwards the request finds it, and on the response's.
 func requestID(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		id := ctx.Request.Header.PeekBytes(headerRequestID)
-		if !saneRequestID(id) {
-			ctx.Request.Header.DelBytes(headerRequestID) // also a second and third one
-			var made [32]byte
-			ctx.Request.Header.SetBytesKV(headerRequestID, makeRequestID(&made))
-			id = ctx.Request.Header.PeekBytes(headerRequestID)
+		var buf [maxRequestID]byte // the handler may reset or reuse the request
+		var id []byte
+		if sent := ctx.Request.Header.PeekAll(HeaderRequestID); len(sent) == 1 && saneRequestID(sent[0]) {
+			id = append(buf[:0], sent[0]...)
+		} else {
+			id = makeRequestID(buf[:0])
+			ctx.Request.Header.DelBytes(headerRequestID)
+			ctx.Request.Header.SetBytesKV(headerRequestID, id)
 		}
 		next(ctx)
 		// After the handler: ctx.Error and the like reset the response. That of a
-		// handler which timed out is a copy, and the request still its own.
-		if resp := ctx.LastTimeoutErrorResponse(); resp != nil {
-			resp.Header.SetBytesKV(headerRequestID, id)
-			return
+		// handler which timed out is a copy.
+		resp := ctx.LastTimeoutErrorResponse()
+		if resp == nil {
+			resp = &ctx.Response
 		}
-		ctx.Response.Header.SetBytesKV(headerRequestID, ctx.Request.Header.PeekBytes(headerRequestID))
+		resp.Header.SetBytesKV(headerRequestID, id)
 	}
 }
 
@@ -61,12 +63,11 @@ func saneRequestID(id []byte) bool {
 	return true
 }
 
-// makeRequestID fills buf with 128 random bits in hexadecimal. The generator is
-// the runtime's ChaCha8: ids need not be secret, only distinct.
-func makeRequestID(buf *[32]byte) []byte {
+// makeRequestID appends 128 random bits in hexadecimal. The generator is the
+// runtime's ChaCha8: ids need not be secret, only distinct.
+func makeRequestID(buf []byte) []byte {
 	var random [16]byte
 	binary.NativeEndian.PutUint64(random[:8], rand.Uint64()) //nolint:gosec // see above
 	binary.NativeEndian.PutUint64(random[8:], rand.Uint64()) //nolint:gosec // see above
-	hex.Encode(buf[:], random[:])
-	return buf[:]
+	return hex.AppendEncode(buf, random[:])
 }

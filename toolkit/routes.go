@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
@@ -166,11 +167,14 @@ func (g *Group) Any(path string, h fasthttp.RequestHandler) *Group {
 // Group mounts what f mounts under this group's prefix and a further one.
 func (g *Group) Group(prefix string, f func(g *Group)) *Group {
 	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap}
-	if f == nil {
-		inner.mount("Group", "", "", nil)
-		return g
+	switch {
+	case f == nil:
+		g.b.groups = append(g.b.groups, fmt.Errorf("toolkit: %s: nil function", inner.call))
+	case !strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/"):
+		g.b.groups = append(g.b.groups, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
+	default:
+		f(inner)
 	}
-	f(inner)
 	return g
 }
 
@@ -234,16 +238,16 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
 	h := fasthttp.RequestHandler(r.Handler)
 	for _, m := range slices.Backward(b.middleware) {
-		if m != nil {
-			h = m(h)
+		if m == nil {
+			continue
+		}
+		if err := guard(func() (err error) { h, err = wrap(m, h); return err }); err != nil {
+			return nil, errors.Join(append(errs, fmt.Errorf("toolkit: Use: %w", err))...)
 		}
 	}
 	h = s.recoverPanics(h)
 	if b.accessLog {
 		h = s.logAccess(h)
-	}
-	if b.writeTimeout > 0 {
-		h = exemptStreams(h)
 	}
 	return requestID(h), errors.Join(errs...)
 }
@@ -263,10 +267,19 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 		if m == nil {
 			return fmt.Errorf("toolkit: %s(%q): nil middleware in its group", rt.call, rt.path)
 		}
-		h = m(h)
+		if h, err = wrap(m, h); err != nil {
+			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, rt.path, err)
+		}
 	}
 	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health(), h))
 	return nil
+}
+
+func wrap(m Middleware, h fasthttp.RequestHandler) (fasthttp.RequestHandler, error) {
+	if h = m(h); h == nil {
+		return nil, errors.New("middleware returned a nil handler")
+	}
+	return h, nil
 }
 
 func orHandler(h, def fasthttp.RequestHandler) fasthttp.RequestHandler {

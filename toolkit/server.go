@@ -1,8 +1,6 @@
 package toolkit
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -12,23 +10,14 @@ import (
 )
 
 // Server is what Build makes: a lifecycle.Server with everything in it, whose
-// methods (Drain, ShutdownWithContext, Close, Phase, Draining, Conns, Go, ...)
-// are its own.
+// methods (Run, Drain, ShutdownWithContext, Close, Phase, Draining, Conns, Go, ...)
+// are its own. Run heeds no signals, unless Signals is set on it; Builder.Run
+// does. The report is logged at the end.
 type Server struct {
 	*lifecycle.Server
 
 	log     zerolog.Logger
 	handler fasthttp.RequestHandler
-}
-
-// Run runs the server until it is drained, as lifecycle.Server.Run does: no
-// signals, no globals. It logs the report at the end.
-func (s *Server) Run(ctx context.Context) error {
-	err := s.Server.Run(ctx)
-	if !errors.Is(err, lifecycle.ErrAlreadyRun) {
-		s.logReport(s.Report())
-	}
-	return err
 }
 
 // Handler returns the handler with all middleware around it, for tests that need

@@ -20,7 +20,7 @@ import (
 
 func main() {
 	zerolog.TimeFieldFormat = time.RFC3339Nano // a drain is a matter of milliseconds
-	opts, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
+	opts, err := parseOptions(os.Args[1:], os.Getenv, os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return
@@ -33,7 +33,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "server:", err)
 		os.Exit(1)
 	}
-	os.Exit(lifecycle.ExitCode(srv.Run(context.Background())))
+	err = srv.Run(context.Background())
+	if err != nil && opts.log == logOff {
+		fmt.Fprintln(os.Stderr, "server:", err)
+	}
+	os.Exit(lifecycle.ExitCode(err))
 }
 
 // build makes the server: its life first, then what it serves.

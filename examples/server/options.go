@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ const usage = `The bundled lastcall server. Try, from another terminal:
   curl http://127.0.0.1:8080/conns           the open connections
   curl http://127.0.0.1:8080/end             end the server by a request
 
-Also: POST /echo, /stream?n=N&ms=M, /events (SSE), /ws (WebSocket echo), /panic,
+Also: /test, POST /echo, /stream?n=N&ms=M, /events (SSE), /ws (WebSocket echo), /panic,
 /livez, /readyz. The first SIGTERM or Ctrl-C drains, the second ends the wait,
 the third exits at once. Exit codes: 0 clean, 1 start failed, 2 forced, 3 a hook
 failed.
@@ -52,11 +53,7 @@ Each flag may also be set by the variable in brackets; the flag wins.
 func parseOptions(args []string, getenv func(string) string, w io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
-	fs.SetOutput(w)
-	fs.Usage = func() {
-		fmt.Fprint(w, usage, "\n")
-		fs.PrintDefaults()
-	}
+	fs.SetOutput(io.Discard) // of a mistake, one line is enough
 	text := func(p *string, name, def, help string) { fs.StringVar(p, name, def, help+env(name)) }
 	duration := func(p *time.Duration, name string, def time.Duration, help string) {
 		fs.DurationVar(p, name, def, help+env(name))
@@ -84,7 +81,20 @@ func parseOptions(args []string, getenv func(string) string, w io.Writer) (optio
 		}
 	})
 	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(w)
+			fmt.Fprint(w, usage, "\n")
+			fs.PrintDefaults()
+		}
 		return o, err
+	}
+	for name, d := range map[string]time.Duration{
+		"idle-timeout": o.idleTimeout, "shutdown-delay": o.shutdownDelay, "last-call": o.lastCall,
+		"drain-timeout": o.drainTimeout, "abort-timeout": o.abortTimeout,
+	} {
+		if d < 0 {
+			return o, fmt.Errorf("-%s %v: negative", name, d)
+		}
 	}
 	switch {
 	case setErr != nil:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -131,8 +132,10 @@ func ws(ctx *fasthttp.RequestCtx) {
 	srv := toolkit.FromRequest(ctx)
 	err := upgrader.Upgrade(ctx, func(c *websocket.Conn) {
 		over := make(chan struct{})
+		var farewell sync.WaitGroup
+		defer farewell.Wait() // the connection must not be used after the handler
 		defer close(over)
-		go func() {
+		farewell.Go(func() {
 			select {
 			case <-srv.Draining():
 				text := websocket.FormatCloseMessage(websocket.CloseGoingAway, "the server is going down")
@@ -140,7 +143,7 @@ func ws(ctx *fasthttp.RequestCtx) {
 				_ = c.SetReadDeadline(time.Now().Add(wsFarewell))
 			case <-over:
 			}
-		}()
+		})
 		for {
 			kind, message, err := c.ReadMessage()
 			if err != nil || c.WriteMessage(kind, message) != nil {
