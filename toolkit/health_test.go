@@ -147,6 +147,21 @@ func TestReadyCheckSeesItsDeadline(t *testing.T) {
 	})
 }
 
+// One check that is late does not make others fail that have passed long before.
+func TestLateCheckFailsAlone(t *testing.T) {
+	b := quiet().ReadyTimeout(time.Second).
+		ReadyCheck("late", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }).
+		ReadyCheck("good", nop)
+	bubble(t, b, func(t *testing.T, r *running) {
+		c := r.dial()
+		for range 50 {
+			if resp := c.get("/readyz"); resp.String() != "503 [-]late failed\n[+]good ok\n" {
+				t.Fatal(resp)
+			}
+		}
+	})
+}
+
 func TestReadyTimeoutZeroIsNoLimit(t *testing.T) {
 	b := quiet().ReadyTimeout(0).ReadyCheck("slow", func(ctx context.Context) error {
 		if _, ok := ctx.Deadline(); ok {

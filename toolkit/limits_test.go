@@ -242,7 +242,7 @@ func TestWriteTimeoutEndsAClientThatDoesNotRead(t *testing.T) {
 		if r.Counts().Active != 1 {
 			t.Error("given up too early")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if n := r.Counts().Total(); n != 0 {
 			t.Errorf("%d connections after the timeout", n)

@@ -149,7 +149,7 @@ func TestTLS(t *testing.T) {
 			if v := secure.ConnectionState().Version; v < tls.VersionTLS13 {
 				t.Errorf("TLS version %x", v)
 			}
-			old := tls.Client(dialAddr(t, addrs[1]).Conn, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MaxVersion: tls.VersionTLS11}) //nolint:gosec // to be refused
+			old := tls.Client(dialAddr(t, addrs[1]).Conn, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MaxVersion: tls.VersionTLS11})
 			if err := old.Handshake(); err == nil {
 				t.Error("TLS 1.1 is spoken")
 			}
@@ -217,7 +217,7 @@ func TestRunLogsTheLife(t *testing.T) {
 	if listening := log.line(t, "listening"); listening["addr"] != c.RemoteAddr().String() {
 		t.Errorf("logged %v", listening)
 	}
-	for _, phase := range []string{"starting", "ready", "draining", "exiting", "stopped"} {
+	for _, phase := range []string{"starting", "ready", "draining", "exiting"} {
 		if line := log.line(t, "server "+phase); line["level"] != "info" || (phase == "draining") != (line["cause"] == "Drain") {
 			t.Errorf("logged %v", line)
 		}

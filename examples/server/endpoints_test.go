@@ -229,7 +229,7 @@ func TestWebSocketThatDoesNotAnswerHoldsTheDrainNoLongerThanItsFarewell(t *testi
 	ws.SetCloseHandler(func(int, string) error { return nil })
 	began := p.drain()
 	ws.wantGoingAway(t)
-	if n, err := ws.UnderlyingConn().Read(make([]byte, 1)); err != io.EOF {
+	if n, err := ws.UnderlyingConn().Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the close frame: %d bytes, %v; want EOF", n, err)
 	}
 	tooEarly(t, "closed", began, wsFarewell)

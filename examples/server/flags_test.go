@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func TestMistakesGiveOneLineAndExitCode1(t *testing.T) {
 		{"-mode idle -idle-timeout 0 -drain-timeout 0", nil, []string{"never end"}},
 	} {
 		t.Run(tt.args+strings.Join(tt.env, " "), func(t *testing.T) {
-			env := append(tt.env, "ADDR=192.0.2.1:1") // fails too, but later, and with more lines
+			env := append(slices.Clone(tt.env), "ADDR=192.0.2.1:1") // fails too, but later, and with more lines
 			stdout, stderr, code := run(t, env, strings.Fields(tt.args)...)
 			if code != 1 || stdout != "" {
 				t.Errorf("exit code %d, stdout %q", code, stdout)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,7 +45,7 @@ func buildAndRun(m *testing.M) int {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil { //nolint:gosec // our own
+	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
@@ -285,7 +286,7 @@ func (l *logbook) from(n int) ([]string, <-chan struct{}) {
 func (l *logbook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Join(append(l.lines[:len(l.lines):len(l.lines)], string(l.partial)), "\n")
+	return strings.Join(append(slices.Clip(l.lines), string(l.partial)), "\n")
 }
 
 // entry is a line of the JSON log.
@@ -513,11 +514,11 @@ func (u upload) finish() {
 
 const greeting = "Hello World!"
 
-// tooEarly fails the test if something that may not happen before min has passed
+// tooEarly fails the test if something that may not happen before least has passed
 // since then has happened by now.
-func tooEarly(t testing.TB, what string, since time.Time, min time.Duration) {
+func tooEarly(t testing.TB, what string, since time.Time, least time.Duration) {
 	t.Helper()
-	if took := time.Since(since); took < min {
-		t.Errorf("%s after %v; want %v or more", what, took, min)
+	if took := time.Since(since); took < least {
+		t.Errorf("%s after %v; want %v or more", what, took, least)
 	}
 }

@@ -85,6 +85,7 @@ func TestLogOffIsSilent(t *testing.T) {
 func TestLogConsoleIsForReaders(t *testing.T) {
 	t.Parallel()
 	p := startUnix(t, "-log", "console")
+	p.until("ready", func() bool { return strings.Contains(p.stderr.String(), "INF server ready") })
 	p.get("/hello").want(t, http.StatusOK, greeting)
 	p.signal(syscall.SIGTERM)
 	p.wantExit(0)
