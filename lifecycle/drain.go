@@ -65,8 +65,8 @@ func (s *Server) beginDrain(cause string) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.enterPhase(PhaseDraining, cause)
 		s.noteOpen()
+		s.enterPhase(PhaseDraining, cause)
 		s.cancelStart()
 	}
 }
@@ -141,6 +141,11 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 	defer look.Stop()
 	lookAt := s.now()
 	for !s.nothingLeft() {
+		select {
+		case <-s.forced: // before all else that may be due
+			return ErrForced
+		default:
+		}
 		select {
 		case <-s.changed:
 			if !s.idled.Swap(false) {

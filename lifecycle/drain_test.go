@@ -619,6 +619,18 @@ func TestContract16CloseCutsAtOnce(t *testing.T) {
 	}
 }
 
+// Whatever else is due at the same moment, a drain that is forced says so.
+func TestContract16CloseIsNotAMatterOfChance(t *testing.T) {
+	for range 50 {
+		r := runTCP(t, &Server{HTTP: quiet(hello), LastCall: -1})
+		r.dial().get("/")
+		_ = r.Close()
+		if err := r.wait(); !errors.Is(err, ErrForced) {
+			t.Fatalf("error %v", err)
+		}
+	}
+}
+
 func TestContract17Report(t *testing.T) {
 	g := newGate()
 	s := &Server{DrainTimeout: 20 * time.Millisecond, AbortTimeout: -1, LastCall: -1}

@@ -198,8 +198,11 @@ func isTemporary(err error) bool {
 }
 
 func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+	timeout, ok := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](err)
+	return ok && timeout.Timeout()
 }
 
 // end begins the listener's end: its accept loop is woken, takes what waits in

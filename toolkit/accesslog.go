@@ -48,7 +48,9 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			Bytes("path", path).
 			Str("route", route).
 			Int("status", code)
-		if size := bodySize(resp); size >= 0 {
+		if size := bodySize(resp); string(method) == fasthttp.MethodHead {
+			e.Int("bytes", 0)
+		} else if size >= 0 {
 			e.Int("bytes", size)
 		}
 		if resp.IsBodyStream() {

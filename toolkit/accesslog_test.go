@@ -125,6 +125,16 @@ func TestAccessLogHeedsTheLoggersLevel(t *testing.T) {
 	}
 }
 
+// What a HEAD does not send is not counted.
+func TestAccessLogOfHead(t *testing.T) {
+	var log logs
+	h := build(t, loopback().Logger(log.logger()).Head("/x", hello)).Handler()
+	call(h, "HEAD", "/x")
+	if line := log.line(t, "request"); line["bytes"] != 0.0 {
+		t.Errorf("logged %v", line)
+	}
+}
+
 func TestAccessLogOff(t *testing.T) {
 	var log logs
 	h := build(t, loopback().Logger(log.logger()).AccessLog(false).Get("/", func(*fasthttp.RequestCtx) { panic("on purpose") })).Handler()

@@ -65,6 +65,7 @@ type config struct {
 	listeners []net.Listener
 	files     *keyPair
 	tlsConfig *tls.Config
+	ownTLS    bool // TLSConfig was called
 
 	readHeaderTimeout time.Duration
 	readBodyTimeout   time.Duration
@@ -161,7 +162,7 @@ func (b *Builder) TLS(certFile, keyFile string) *Builder {
 // TLSConfig serves TLS on the TCP addresses by a configuration of your own, in
 // place of TLS. Build takes a copy.
 func (b *Builder) TLSConfig(config *tls.Config) *Builder {
-	b.tlsConfig = config
+	b.tlsConfig, b.ownTLS = config, true
 	return b
 }
 
@@ -181,7 +182,8 @@ func (b *Builder) ReadBodyTimeout(d time.Duration) *Builder {
 }
 
 // WriteTimeout is how long a client may take to read a response that is not a
-// stream. 0 is no limit. See DefaultWriteTimeout.
+// stream; files sent by ctx.SendFile are streams. 0 is no limit, and leaves it to
+// handlers to set a deadline for a stream. See DefaultWriteTimeout.
 func (b *Builder) WriteTimeout(d time.Duration) *Builder {
 	b.writeTimeout = d
 	return b
@@ -474,7 +476,7 @@ func (b *Builder) listenMistakes() (errs []error) {
 	if b.unixMode&^fs.ModePerm != 0 {
 		wrong("Unix(%q, %v): more than permission bits", b.unix, b.unixMode)
 	}
-	hasTLS := b.files != nil || b.tlsConfig != nil
+	hasTLS := b.files != nil || b.ownTLS
 	switch {
 	case len(b.addrs)+len(b.listeners) == 0 && b.unix == "":
 		wrong("nowhere to listen: call Addr, Unix or Listener")
@@ -487,9 +489,11 @@ func (b *Builder) listenMistakes() (errs []error) {
 // loadTLS returns the TLS configuration, nil where there is none.
 func (b *Builder) loadTLS() (*tls.Config, error) {
 	switch {
-	case b.files != nil && b.tlsConfig != nil:
+	case b.files != nil && b.ownTLS:
 		return nil, errors.New("toolkit: TLS and TLSConfig contradict each other: call one of them")
-	case b.tlsConfig != nil:
+	case b.ownTLS && b.tlsConfig == nil:
+		return nil, errors.New("toolkit: TLSConfig: nil")
+	case b.ownTLS:
 		config := b.tlsConfig.Clone()
 		if len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")

@@ -59,6 +59,8 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{`TLS("/no/cert.pem", "/no/key.pem")`, func(b *Builder) { b.TLS("/no/cert.pem", "/no/key.pem") }},
 		{`TLS("", "")`, func(b *Builder) { b.TLS("", "") }}, // variables that are not set must not mean plain text
 		{"TLS and TLSConfig", func(b *Builder) { b.TLS("cert.pem", "key.pem").TLSConfig(new(tls.Config)) }},
+		{"TLSConfig: nil", func(b *Builder) { b.TLSConfig(nil) }},
+		{`Handle("get", "/x"): methods are in upper case`, func(b *Builder) { b.Handle("get", "/x", hello) }},
 		{"TLSConfig: no certificate", func(b *Builder) { b.TLSConfig(new(tls.Config)) }},
 
 		{`Get("/x")`, func(b *Builder) { b.Get("/x", hello).Get("/x", hello) }},

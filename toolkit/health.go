@@ -102,7 +102,12 @@ func runChecks(ctx context.Context, checks []*checker, timeout time.Duration) []
 		case <-a.ended:
 			errs[i] = a.err
 		case <-ctx.Done():
-			errs[i] = context.Cause(ctx)
+			select {
+			case <-a.ended: // in time, while an earlier one was waited for
+				errs[i] = a.err
+			default:
+				errs[i] = context.Cause(ctx)
+			}
 		}
 	}
 	return errs

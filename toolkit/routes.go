@@ -93,7 +93,8 @@ func (b *Builder) MethodNotAllowed(h fasthttp.RequestHandler) *Builder {
 }
 
 // Group mounts what f mounts on the group under a prefix, and inside the group's
-// middleware.
+// middleware. A prefix begins with a slash and ends with none; "" is for a group
+// that only shares middleware.
 func (b *Builder) Group(prefix string, f func(g *Group)) *Builder {
 	(&Group{b: b, call: "Builder"}).Group(prefix, f)
 	return b
@@ -170,7 +171,7 @@ func (g *Group) Group(prefix string, f func(g *Group)) *Group {
 	switch {
 	case f == nil:
 		g.b.groups = append(g.b.groups, fmt.Errorf("toolkit: %s: nil function", inner.call))
-	case !strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/"):
+	case prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")):
 		g.b.groups = append(g.b.groups, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
 	default:
 		f(inner)
@@ -259,6 +260,9 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 			err = fmt.Errorf("toolkit: %s(%q): %v", rt.call, rt.path, v)
 		}
 	}()
+	if strings.ToUpper(rt.method) != rt.method {
+		return fmt.Errorf("toolkit: %s(%q, %q): methods are in upper case (RFC 9110, section 9.1)", rt.call, rt.method, rt.path)
+	}
 	if rt.handler == nil {
 		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)
 	}

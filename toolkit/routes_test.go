@@ -116,9 +116,11 @@ func TestMiddlewareOrder(t *testing.T) {
 			g.Group("/c", func(inner *Group) { inner.Use(mark("c")).Get("/x", trace) })
 			g.Use(mark("g3")).Get("/last", trace)
 		}).
+		Group("", func(g *Group) { g.Use(mark("g")).Get("/bare", trace) }).
 		Use(mark("m3"))).Handler()
 	for path, want := range map[string]string{
 		"/":         "m1 m2 m3 handler",
+		"/bare":     "m1 m2 m3 g handler",
 		"/a/before": "m1 m2 m3 handler",
 		"/a/after":  "m1 m2 m3 g1 g2 handler",
 		"/a/b/x":    "m1 m2 m3 g1 g2 b handler",

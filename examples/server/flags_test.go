@@ -137,7 +137,7 @@ func (p *process) wantStartFailure(words ...string) {
 	p.t.Helper()
 	p.wantExit(1)
 	r := p.report()
-	if r.ExitCode == nil || *r.ExitCode != 1 || r.Cause != "start failed" {
+	if *r.ExitCode != 1 || r.Cause != "start failed" {
 		p.t.Errorf("report %+v", r)
 	}
 	for _, want := range words {

@@ -57,7 +57,7 @@ func TestLogJSON(t *testing.T) {
 	if got := fmt.Sprint(p.hooks()); got != allHooks {
 		t.Errorf("hooks %v; want %v", got, allHooks)
 	}
-	if r := p.report(); r.ExitCode == nil || *r.ExitCode != 0 || r.Hooks != 4 {
+	if r := p.report(); *r.ExitCode != 0 || r.Hooks != 4 {
 		t.Errorf("report %+v", r)
 	}
 }

@@ -93,7 +93,7 @@ func TestSecondSignalEndsStream(t *testing.T) {
 }
 
 // The drain's own hook has hardly begun then: it may be told to hurry, but not run
-// beside the hooks of the exit, or after the end. It takes luck to see it do so.
+// beside the hooks of the exit, or after them. It takes luck to see it do so.
 func TestSecondSignalOnTheHeelsOfTheFirst(t *testing.T) {
 	t.Parallel()
 	for range 5 {
