@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -82,7 +83,11 @@ type conn struct {
 	accepted time.Duration // like all times here since the server's epoch
 	silence  *time.Timer   // ends a connection that sends nothing; nil without an idle timeout
 
-	// word holds the state, the two flags below and above them the number of
+	// tail is a second descriptor of the socket, for a lingering close. It belongs
+	// to the connection's goroutine.
+	tail *os.File
+
+	// word holds the state, the flags below and above them the number of
 	// requests begun. Who wins a race for a connection is decided by a
 	// compare-and-swap of it: the reader's to active against the drain's to ending.
 	word  atomic.Uint64
@@ -96,11 +101,12 @@ type conn struct {
 }
 
 const (
-	stateMask  = 0x0f
-	flagRoute  = 0x10 // route holds the request under way
-	flagRead   = 0x20 // somebody reads route
-	flagInside = 0x40 // the user's handler runs
-	oneRequest = 0x100
+	stateMask     = 0x0f
+	flagRoute     = 0x10 // route holds the request under way
+	flagRead      = 0x20 // somebody reads route
+	flagInside    = 0x40 // the user's handler runs
+	flagPipelines = 0x80 // the client has sent a request before it had the answer to another
+	oneRequest    = 0x100
 )
 
 func stateOf(word uint64) ConnState { return ConnState(word & stateMask) }
@@ -118,6 +124,11 @@ func (c *conn) state() ConnState {
 	}
 }
 
+// buffered is the time in which a request can follow a response only if it was
+// in fasthttp's buffer already: to read from a socket that has nothing takes a
+// goroutine's sleep and waking, and the client's turn.
+const buffered = 2 * time.Microsecond
+
 // activate is for the first byte of a request. It changes nothing on a connection
 // that has been sent a FIN. It reports whether the drain has put a deadline in
 // the past on the connection, which the request has outrun.
@@ -128,7 +139,11 @@ func (c *conn) activate(now time.Duration) (woken bool) {
 		if st == stateEnding || st == StateClosed {
 			return false
 		}
-		if c.word.CompareAndSwap(word, word&^stateMask|uint64(StateActive)+oneRequest) {
+		next := word&^stateMask | uint64(StateActive) + oneRequest
+		if st == StateIdle && now-time.Duration(c.since.Load()) < buffered {
+			next |= flagPipelines
+		}
+		if c.word.CompareAndSwap(word, next) {
 			c.since.Store(int64(now))
 			return st == stateWaking
 		}
@@ -317,6 +332,9 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 		}
 	case fasthttp.StateIdle:
 		if c := s.conns.get(nc); c != nil {
+			if c.tail != nil {
+				c.dropTail()
+			}
 			c.rest(s.now())
 			s.noticeIdle()
 		}
@@ -378,6 +396,9 @@ func (s *Server) removeConn(c *conn) {
 	if c.silence != nil {
 		c.silence.Stop()
 	}
+	if c.tail != nil {
+		s.linger(c.tail) // before the table is empty
+	}
 	if s.conns.remove(c) == 0 || s.cutting.Load() {
 		s.signalChange()
 	}
@@ -396,11 +417,15 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 	}
 	s.handler(ctx)
 	c.leave()
-	switch {
-	case ctx.Hijacked():
+	if ctx.Hijacked() {
 		s.trackHijack(ctx, c)
-	case s.phases.load() >= PhaseDraining:
+		return
+	}
+	if s.phases.load() >= PhaseDraining {
 		s.tell(ctx)
+	}
+	if s.mayStillSend(ctx, c) {
+		c.lingerAfter()
 	}
 }
 
@@ -423,9 +448,12 @@ func (s *Server) tell(ctx *fasthttp.RequestCtx) {
 // asked, and a client that is about to send its first request would take it for
 // the answer to that.
 func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
-	if c := s.conns.get(ctx.Conn()); c != nil && c.word.Load() < oneRequest {
-		_ = c.Close()
-		return
+	if c := s.conns.get(ctx.Conn()); c != nil {
+		if c.word.Load() < oneRequest {
+			_ = c.Close()
+			return
+		}
+		c.lingerAfter()
 	}
 	if s.errorHandler != nil {
 		s.errorHandler(ctx, err)

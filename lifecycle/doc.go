@@ -32,6 +32,15 @@
 // race for it, a request that arrives or a drain that ends it, is decided by a
 // compare-and-swap. A request takes no lock and allocates nothing.
 //
+// # A close that destroys no response
+//
+// A response that closes its connection under a client which is still sending, a
+// 413 to a large upload or the last answer to a pipeline, reaches that client: the
+// write side is closed first, then input is read and thrown away until the client
+// closes too, for at most 2 s and 64 MB, or half a second without input. A plain
+// close would send a reset, which can overtake the response (RFC 9112, section
+// 9.6). The drain awaits that. Windows has no such thing.
+//
 // # The contract of the drain
 //
 // The drain begins with Drain, ShutdownWithContext, Close, the end of Run's
@@ -55,8 +64,9 @@
 //  5. A request whose first byte has been read before that is served in full,
 //     in however many segments it comes. A request that can no longer be
 //     answered is not handed to the handler.
-//  6. Of pipelined requests, each whose handler has run is answered; after a
-//     response with Connection: close no handler runs and no response follows.
+//  6. Of pipelined requests, each whose handler has run is answered, and the
+//     answers reach the client; after a response with Connection: close no handler
+//     runs and no response follows.
 //  7. A connection that has sent nothing, or has not finished its TLS handshake,
 //     is ended as an idle one is, without a response. One that has sent part of
 //     a request has its read timeout for the rest.

@@ -51,7 +51,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// beginDrain makes readiness red, before anything else changes.
+// beginDrain makes readiness red, before anything else changes. When it returns,
+// Draining is closed, whichever of several callers was the first.
 func (s *Server) beginDrain(cause string) {
 	s.init()
 	s.mu.Lock()
@@ -64,11 +65,13 @@ func (s *Server) beginDrain(cause string) {
 		}
 	}
 	s.mu.Unlock()
-	if first {
-		s.noteOpen()
-		s.enterPhase(PhaseDraining, cause)
-		s.cancelStart()
+	if !first {
+		<-s.phases.reached[PhaseDraining]
+		return
 	}
+	s.noteOpen() // before anybody can know of the drain, and act on it
+	s.enterPhase(PhaseDraining, cause)
+	s.cancelStart()
 }
 
 // force ends all waiting.
@@ -140,11 +143,14 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 	look := time.NewTimer(0) // fires when an idle connection's last call is over
 	defer look.Stop()
 	lookAt := s.now()
-	for !s.nothingLeft() {
+	for {
 		select {
 		case <-s.forced: // before all else that may be due
 			return ErrForced
 		default:
+		}
+		if s.nothingLeft() {
+			return nil
 		}
 		select {
 		case <-s.changed:
@@ -168,13 +174,12 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 			return ErrForced
 		}
 	}
-	return nil
 }
 
 // nothingLeft reports whether all has ended. The accept loops come first: while
 // one runs, the table of connections may still grow.
 func (s *Server) nothingLeft() bool {
-	return s.accepting.Load() == 0 && s.conns.open.Load() == 0 && s.work.len() == 0
+	return s.accepting.Load() == 0 && s.conns.open.Load() == 0 && s.work.len() == 0 && s.lingering.len() == 0
 }
 
 // lastCallOver is when the last call ends of a connection that became idle, or
@@ -251,6 +256,7 @@ func (s *Server) abort(why error) {
 		cut(c.Conn)
 		return true
 	})
+	s.lingering.cut()
 	s.awaitUnwinding()
 }
 
@@ -304,7 +310,7 @@ func (s *Server) awaitUnwinding() {
 }
 
 func (s *Server) unwinding() (some bool) {
-	if s.accepting.Load() > 0 {
+	if s.accepting.Load() > 0 || s.lingering.len() > 0 {
 		return true
 	}
 	s.conns.each(func(c *conn) bool {

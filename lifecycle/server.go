@@ -101,6 +101,7 @@ type Server struct {
 
 	conns     table
 	kept      kept
+	lingering lingering
 	work      work
 	accepting atomic.Int32 // accept loops that run
 	wakeMu    sync.Mutex   // orders a drain's past deadlines against their repair

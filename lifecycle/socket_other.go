@@ -5,12 +5,21 @@ package lifecycle
 import (
 	"errors"
 	"net"
+	"os"
 )
 
 // canShut says that idle connections are ended by a read deadline here.
 const canShut = false
 
 func endIdle(net.Conn, func() bool) bool { return false }
+
+// hasInput cannot be asked here.
+func hasInput(net.Conn) bool { return false }
+
+// duplicate cannot be had here: connections do not linger.
+func duplicate(net.Conn) *os.File { return nil }
+
+func shutWrite(*os.File) {}
 
 // acceptQueued cannot be had here: the system refuses what waits in the queue.
 func acceptQueued(net.Listener) (net.Conn, error) { return nil, errors.ErrUnsupported }

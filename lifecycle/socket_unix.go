@@ -57,6 +57,30 @@ func readable(fd uintptr) bool {
 	return n > 0 && err == nil
 }
 
+// hasInput reports whether bytes wait to be read from the connection's socket.
+func hasInput(nc net.Conn) (has bool) {
+	if sc := rawConn(nc); sc != nil {
+		control(sc, func(fd uintptr) { has = readable(fd) })
+	}
+	return has
+}
+
+// duplicate returns a second descriptor of the connection's socket, or nil.
+func duplicate(nc net.Conn) (f *os.File) {
+	if sc := rawConn(nc); sc != nil {
+		control(sc, func(fd uintptr) {
+			if dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+				f = os.NewFile(uintptr(dup), "") // does not block, as the original
+			}
+		})
+	}
+	return f
+}
+
+func shutWrite(f *os.File) {
+	control(f, func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+}
+
 // polls reports whether the event, such as POLLOUT, holds now.
 func polls(fd uintptr, event int16) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: event}} //nolint:gosec // a descriptor fits
