@@ -87,6 +87,12 @@ type conn struct {
 	// to the connection's goroutine.
 	tail *os.File
 
+	// input counts what a TLS connection has read, and seen is what it was when a
+	// response had been sent, or the drain first looked at a new connection. nil
+	// where TLS is not ours.
+	input *counted
+	seen  atomic.Uint64
+
 	// word holds the state, the flags below and above them the number of
 	// requests begun. Who wins a race for a connection is decided by a
 	// compare-and-swap of it: the reader's to active against the drain's to ending.
@@ -153,6 +159,7 @@ func (c *conn) activate(now time.Duration) (woken bool) {
 // rest is for the end of a response, on a connection that is kept alive.
 func (c *conn) rest(now time.Duration) {
 	c.since.Store(int64(now))
+	c.lookAtInput()
 	for {
 		word := c.word.Load()
 		if word&flagRead != 0 {
@@ -243,6 +250,20 @@ func (s *Server) restoreDeadline(c *conn) {
 	}
 	_ = c.SetReadDeadline(deadline)
 }
+
+// lookAtInput reports whether a TLS connection has read something since it was
+// last called.
+func (c *conn) lookAtInput() (came bool) {
+	if c.input == nil {
+		return false
+	}
+	n := c.input.n.Load()
+	return c.seen.Swap(n) != n
+}
+
+// halfRecord reports whether an idle TLS connection has read the begin of a
+// record that may be a request's.
+func (c *conn) halfRecord() bool { return c.input != nil && c.seen.Load() != c.input.n.Load() }
 
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {
@@ -354,7 +375,7 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 
 func (s *Server) addConn(nc net.Conn) {
 	now := s.now()
-	c := &conn{Conn: nc, accepted: now}
+	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
 	if s.phases.load() >= PhaseDraining {
 		s.accepted.Add(1)

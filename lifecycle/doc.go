@@ -62,8 +62,9 @@
 //     connection gets a FIN. A request that crosses the FIN on its way is one
 //     that its client has to send again; LastCall is there to make that rare.
 //  5. A request whose first byte has been read before that is served in full,
-//     in however many segments it comes. A request that can no longer be
-//     answered is not handed to the handler.
+//     in however many segments it comes; so is one that has begun within a TLS
+//     record, save the first of its connection, for which LastCall has to do. A
+//     request that can no longer be answered is not handed to the handler.
 //  6. Of pipelined requests, each whose handler has run is answered, and the
 //     answers reach the client; after a response with Connection: close no handler
 //     runs and no response follows.

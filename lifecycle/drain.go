@@ -197,6 +197,10 @@ func (s *Server) lastCallOver(since time.Duration) time.Duration {
 // be ended for good, because a request came first or by lack of a socket.
 const wakeInterval = time.Millisecond
 
+// segmentInterval is after what time a TLS connection is looked at again that has
+// begun to send something.
+const segmentInterval = 20 * time.Millisecond
+
 // endIdleConns ends the idle connections whose last call is over, and returns
 // when to look again.
 func (s *Server) endIdleConns() (next time.Duration) {
@@ -212,7 +216,16 @@ func (s *Server) endIdleConns() (next time.Duration) {
 			return true
 		}
 		over := s.lastCallOver(time.Duration(c.since.Load()))
-		if over <= now && !s.end(c) {
+		switch {
+		case over > now:
+			if st == StateNew {
+				c.lookAtInput() // of a TLS handshake
+			}
+		case st == StateIdle && c.halfRecord():
+			over = now + segmentInterval
+		case st == StateNew && c.lookAtInput():
+			over = max(now+segmentInterval, s.lastCallOver(now))
+		case !s.end(c):
 			over = now + wakeInterval
 		}
 		if over > now {
@@ -293,7 +306,7 @@ func (s *Server) noteCut() {
 }
 
 // unwindTimeout bounds the wait for connections that were cut.
-const unwindTimeout = time.Second
+const unwindTimeout = 100 * time.Millisecond
 
 // awaitUnwinding waits for accept loops and for connections that were cut, save
 // those that are in user code: they end when it does.

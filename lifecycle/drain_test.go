@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -270,6 +271,57 @@ func TestContract05RequestInSegments(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// splitter sends only the first bytes of what is written to it after it was told
+// to, and the rest when it is released.
+type splitter struct {
+	net.Conn
+	first   int
+	release chan struct{}
+}
+
+func (s *splitter) Write(b []byte) (int, error) {
+	if s.first == 0 || len(b) <= s.first {
+		return s.Conn.Write(b)
+	}
+	if _, err := s.Conn.Write(b[:s.first]); err != nil {
+		return 0, err
+	}
+	<-s.release
+	_, err := s.Conn.Write(b[s.first:])
+	return len(b), err
+}
+
+// The begin of a TLS record is neither in the kernel nor with fasthttp, and is the
+// begin of a request all the same.
+func TestContract05TLSRecordInSegments(t *testing.T) {
+	for _, first := range []int{1, 5, 6, 30} {
+		r := runKind(t, "tls", &Server{HTTP: quiet(hello), LastCall: time.Millisecond})
+		split := &splitter{Conn: r.dialRaw(), release: make(chan struct{})}
+		c := r.client(tls.Client(split, &tls.Config{InsecureSkipVerify: true}))
+		c.get("/")
+		other := r.dial()
+		other.get("/")
+
+		split.first = first
+		sent := make(chan struct{})
+		go func() { defer close(sent); c.send(request) }()
+		for begun := false; !begun; time.Sleep(time.Millisecond) {
+			r.conns.each(func(c *conn) bool { begun = begun || c.halfRecord(); return true })
+		}
+		r.Drain()
+		other.wantEOF()
+		close(split.release)
+		if resp := c.response(); body(resp) != "hello" || !resp.Close {
+			t.Errorf("a record sent in %d bytes and the rest answered %v", first, resp.Status)
+		}
+		c.wantEOF()
+		<-sent
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		c, err := accept()
 		switch {
 		case err == nil && l.tls != nil:
-			return tls.Server(c, l.tls), nil
+			return tls.Server(&counted{Conn: c}, l.tls), nil
 		case err == nil, err == io.EOF: //nolint:errorlint // our own
 			return c, err
 		case l.ending.Load():
@@ -144,6 +144,31 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// counted counts what a TLS connection has read of its socket. A record of which
+// only a part has come is in its buffer: neither the kernel nor fasthttp know that
+// a request has begun. Between TLS and its socket a wrapper hides nothing that
+// fasthttp looks for.
+type counted struct {
+	net.Conn
+	n atomic.Uint64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.n.Add(uint64(n)) //nolint:gosec // never negative
+	return n, err
+}
+
+// countedBelow returns the count of a TLS connection of ours, else nil.
+func countedBelow(nc net.Conn) *counted {
+	tc, ok := nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	input, _ := tc.NetConn().(*counted)
+	return input
 }
 
 // acceptLast takes what handshakes under way still bring to a TCP listener, then

@@ -151,8 +151,8 @@ func (s *Server) now() time.Duration { return time.Since(s.epoch) }
 // Run is a server's life: it runs the start hooks, listens, serves, and once ctx
 // has ended, a signal of Signals came, or Drain, ShutdownWithContext or Close was
 // called, drains. It returns when all is over, exit hooks included: nil if
-// nothing failed and nothing was cut; else an error that joins what went wrong,
-// see ErrStart, ErrDrainTimeout, ErrForced and HookError. ExitCode makes it the
+// nothing failed and the drain came to its own end; else an error that joins what
+// went wrong, see ErrStart, ErrDrainTimeout, ErrForced and HookError. ExitCode makes it the
 // process's exit code, and Report tells more. A second Run is ErrAlreadyRun.
 func (s *Server) Run(ctx context.Context) error {
 	s.init()

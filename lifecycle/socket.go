@@ -12,6 +12,9 @@ func rawConn(nc net.Conn) syscall.Conn {
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}
+	if below, ok := nc.(*counted); ok {
+		nc = below.Conn
+	}
 	sc, _ := nc.(syscall.Conn)
 	return sc
 }

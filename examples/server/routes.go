@@ -92,6 +92,8 @@ func stream(ctx *fasthttp.RequestCtx) {
 				case <-nearEnd:
 					fmt.Fprintf(w, "ended early, after chunk %d of %d: the server is going down\n", i, n)
 					return
+				case <-srv.Context().Done(): // by a second signal
+					return
 				}
 			}
 		}
