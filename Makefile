@@ -65,6 +65,13 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 fuzz-seconds:
 	$(MAKE) fuzz FUZZTIME=3s
 
+ROUNDS ?= 200
+
+.PHONY: rehearse
+rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthttp and net/http
+	@go build -o $(BIN)/rehearse ./examples/rehearse
+	@$(BIN)/rehearse -rounds $(ROUNDS)
+
 .PHONY: bench
 bench: ## benchmark one request in process, ours beside bare fasthttp
 	cd benchmarks && go test -run '^$$' -bench . -count 8 ./...

@@ -1,0 +1,162 @@
+// Rehearses the shutdown of the bundled server, and for comparison of bare
+// fasthttp and net/http, and prints what each has lost. make rehearse runs it.
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 200, "`shutdowns` of each server under each load")
+	serve := flag.String("serve", "", "be a `peer`: fasthttp or nethttp, on -addr")
+	addr := flag.String("addr", "", "`address` of -serve")
+	cert := flag.String("cert", "", "PEM `file` of -serve")
+	key := flag.String("key", "", "PEM `file` of -serve")
+	flag.Parse()
+	var err error
+	if *serve != "" {
+		err = servePeer(*serve, *addr, *cert, *key)
+	} else {
+		err = rehearse(*rounds)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rehearse:", err)
+		os.Exit(1)
+	}
+}
+
+// load is what the servers are shut down under.
+type load struct {
+	name    string
+	clients rehearsal.Clients
+	tls     bool
+	delay   time.Duration
+}
+
+var loads = []load{
+	{name: "64 connections, pauses of 0-5 ms", clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
+	{name: "500 connections, pauses of 0-4 ms", clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 500, Pause: 4 * time.Millisecond, Body: 10}},
+	{name: "64 KiB bodies in two segments", clients: rehearsal.Clients{Kind: rehearsal.Segmented, Count: 64, Pause: 5 * time.Millisecond, Body: 64 << 10}},
+	{name: "pipelines of eight", clients: rehearsal.Clients{Kind: rehearsal.Pipelined, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
+	{name: "a connection a request", clients: rehearsal.Clients{Kind: rehearsal.Fresh, Count: 16, Body: 10}},
+	{name: "TLS", tls: true, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
+	{name: "20 ms away", delay: 20 * time.Millisecond, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
+}
+
+// rehearse shuts the servers down in turn, and fails if the bundled one has lost a
+// request.
+func rehearse(rounds int) error {
+	dir, err := os.MkdirTemp("", "rehearse")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	bundled := filepath.Join(dir, "server")
+	build := exec.Command("go", "build", "-o", bundled, "github.com/lastcall-go/lastcall/examples/server") //nolint:gosec // a path of our own
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cert, key, err := certificate(dir)
+	if err != nil {
+		return err
+	}
+	servers := []struct {
+		name string
+		run  func(args ...string) *rehearsal.Cmd
+	}{
+		{"lastcall", func(args ...string) *rehearsal.Cmd { return rehearsal.Command(bundled, append(args, "-log", "off")...) }},
+		{"fasthttp", func(args ...string) *rehearsal.Cmd {
+			return rehearsal.Command(self, append(args, "-serve", "fasthttp")...)
+		}},
+		{"net/http", func(args ...string) *rehearsal.Cmd {
+			return rehearsal.Command(self, append(args, "-serve", "nethttp")...)
+		}},
+	}
+
+	fmt.Printf("Requests lost a shutdown (mean), of %d shutdowns each, and the median time a shutdown took:\n\n", rounds)
+	fmt.Print("| load |")
+	for _, s := range servers {
+		fmt.Printf(" %s |", s.name)
+	}
+	fmt.Print("\n|---|---|---|---|\n")
+	ours := 0
+	for _, l := range loads {
+		fmt.Printf("| %s |", l.name)
+		for i, s := range servers {
+			addr, err := rehearsal.FreeAddr()
+			if err != nil {
+				return err
+			}
+			args := []string{"-addr", addr}
+			plan := rehearsal.Plan{Clients: []rehearsal.Clients{l.clients}, Rounds: rounds, Path: "/echo", Delay: l.delay}
+			if l.delay > 0 {
+				plan.After = 10 * l.delay
+			}
+			if l.tls {
+				args = append(args, "-cert", cert, "-key", key)
+				plan.TLS = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // our own, on loopback
+			}
+			plan.Start = s.run(args...).At(addr)
+			result, err := plan.Rehearse()
+			if err != nil {
+				return err
+			}
+			fmt.Printf(" %.4g, %v |", float64(len(result.Lost))/float64(result.Rounds), result.MedianDrain().Round(time.Millisecond))
+			if i == 0 && len(result.Lost)+len(result.Errors) > 0 {
+				ours += len(result.Lost) + len(result.Errors)
+				fmt.Fprint(os.Stderr, result)
+			}
+		}
+		fmt.Println()
+	}
+	if ours > 0 {
+		return fmt.Errorf("the bundled server lost requests, or failed: %d", ours)
+	}
+	return nil
+}
+
+// certificate writes a self-signed certificate and its key.
+func certificate(dir string) (certFile, keyFile string, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return "", "", err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", "", err
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: keyDER},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			return "", "", err
+		}
+	}
+	return certFile, keyFile, nil
+}
