@@ -90,14 +90,20 @@ func stream(ctx *fasthttp.RequestCtx) {
 						nearEnd = time.After(time.Until(deadline.Add(-streamMargin)))
 					}
 				case <-nearEnd:
-					fmt.Fprintf(w, "ended early, after chunk %d of %d: the server is going down\n", i, n)
+					endEarly(w, i, n)
 					return
 				case <-srv.Context().Done(): // by a second signal
+					endEarly(w, i, n)
 					return
 				}
 			}
 		}
 	})
+}
+
+// endEarly says that the stream is not whole: its client could not tell otherwise.
+func endEarly(w *bufio.Writer, i, n int) {
+	fmt.Fprintf(w, "ended early, after chunk %d of %d: the server is going down\n", i, n)
 }
 
 // events sends an event a second until the client goes or the server drains.
