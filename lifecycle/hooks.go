@@ -173,8 +173,8 @@ func (s *Server) runExitHooks() error {
 	}
 }
 
-// awaitExitWork waits for the work that exit hooks started, as long as a hook
-// may take, and returns early when there is another hook to run.
+// awaitExitWork waits for the work that exit hooks started, as long as a hook may
+// take.
 func (s *Server) awaitExitWork() error {
 	timeout := newTimer(orDefault(s.HookTimeout, DefaultHookTimeout))
 	defer timeout.Stop()

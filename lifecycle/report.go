@@ -82,6 +82,16 @@ func (s *Server) Report() Report {
 // ExitCode is ExitCode(r.Err).
 func (r Report) ExitCode() int { return ExitCode(r.Err) }
 
+// HooksFailed is how many of Hooks have an error.
+func (r Report) HooksFailed() (n int) {
+	for _, h := range r.Hooks {
+		if h.Err != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Spent returns how long the server was in phase p: zero if it never was, or
 // has not left it.
 func (r Report) Spent(p Phase) time.Duration {
@@ -101,12 +111,6 @@ func (r Report) String() string {
 	if n := len(r.Work); n > 0 {
 		fmt.Fprintf(&b, ", work left %d", n)
 	}
-	failed := 0
-	for _, h := range r.Hooks {
-		if h.Err != nil {
-			failed++
-		}
-	}
-	fmt.Fprintf(&b, "; hooks run %d, failed %d; exit code %d", len(r.Hooks), failed, r.ExitCode())
+	fmt.Fprintf(&b, "; hooks run %d, failed %d; exit code %d", len(r.Hooks), r.HooksFailed(), r.ExitCode())
 	return b.String()
 }

@@ -18,10 +18,6 @@ type check struct {
 	run  func(ctx context.Context) error
 }
 
-const healthCall = "HealthPaths"
-
-func (rt route) health() bool { return rt.call == healthCall }
-
 func checkMistakes(checks []check) (errs []error) {
 	seen := map[string]bool{}
 	for _, c := range checks {
@@ -52,7 +48,7 @@ func (s *Server) healthRoutes(b *Builder) (routes []route) {
 			continue
 		}
 		for _, method := range []string{fasthttp.MethodGet, fasthttp.MethodHead} {
-			routes = append(routes, route{call: healthCall, method: method, path: e.path, handler: e.handler})
+			routes = append(routes, route{call: "HealthPaths", method: method, path: e.path, handler: e.handler, health: true})
 		}
 	}
 	return routes

@@ -69,12 +69,6 @@ func (s *Server) logReport(r lifecycle.Report) {
 	if r.Err != nil {
 		level = zerolog.ErrorLevel
 	}
-	hooksFailed := 0
-	for _, h := range r.Hooks {
-		if h.Err != nil {
-			hooksFailed++
-		}
-	}
 	s.log.WithLevel(level).
 		Str("cause", r.Cause).
 		Dur("drain", r.Spent(lifecycle.PhaseDraining)).
@@ -85,7 +79,7 @@ func (s *Server) logReport(r lifecycle.Report) {
 		Interface("cut", r.Cut).
 		Strs("work_left", r.Work).
 		Int("hooks", len(r.Hooks)).
-		Int("hooks_failed", hooksFailed).
+		Int("hooks_failed", r.HooksFailed()).
 		Int("exit_code", r.ExitCode()).
 		Err(r.Err).
 		Msg("drained")

@@ -17,6 +17,7 @@ type route struct {
 	path    string
 	handler fasthttp.RequestHandler
 	wrap    []Middleware // of the groups around it, outermost first
+	health  bool         // a health endpoint of ours
 }
 
 // Handle mounts a handler for a method and a path. Paths are those of
@@ -275,7 +276,7 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, rt.path, err)
 		}
 	}
-	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health(), h))
+	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health, h))
 	return nil
 }
 
