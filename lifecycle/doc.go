@@ -61,6 +61,8 @@
 //     Connection: close. Then, if the kernel holds nothing unread of it, the
 //     connection gets a FIN. A request that crosses the FIN on its way is one
 //     that its client has to send again; LastCall is there to make that rare.
+//     One that has been idle for ten times LastCall when the drain begins gets
+//     its FIN at once: ten thousand sleepers do not hold the exit.
 //  5. A request whose first byte has been read before that is served in full,
 //     in however many segments it comes; so is one that has begun within a TLS
 //     record, save the first of its connection, for which LastCall has to do. A
@@ -77,7 +79,7 @@
 //     Draining is how they know. The end of a hijack handler is an event.
 //     Connections that outlive it (KeepHijackedConns) are looked at every 10 ms
 //     while draining. A handler that fasthttp.TimeoutHandler has given up on is
-//     not known to still run: start what outlasts a request with Go.
+//     awaited if Track is around it.
 //  10. RequestCtx.Done and Context stay open until the deadline, which is
 //     DrainTimeout after the end of ShutdownDelay.
 //  11. At the deadline they end; handlers have AbortTimeout to answer; then every

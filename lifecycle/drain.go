@@ -182,10 +182,18 @@ func (s *Server) nothingLeft() bool {
 	return s.accepting.Load() == 0 && s.conns.open.Load() == 0 && s.work.len() == 0 && s.lingering.len() == 0
 }
 
+// longIdle is how many times LastCall a connection has been idle that gets none.
+// Whoever has been silent for so long is unlikely to speak within one more, and
+// then as likely to cross a FIN at its end as at its begin.
+const longIdle = 10
+
 // lastCallOver is when the last call ends of a connection that became idle, or
 // was accepted, at the given time.
 func (s *Server) lastCallOver(since time.Duration) time.Duration {
 	lastCall := max(0, orDefault(s.LastCall, DefaultLastCall))
+	if (s.drainBegan-since)/longIdle > lastCall {
+		return since
+	}
 	from := max(since, s.drainBegan)
 	if lastCall > math.MaxInt64-from {
 		return math.MaxInt64

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -812,5 +814,112 @@ func (c *client) post(t *testing.T, pause time.Duration) (answered int64) {
 			return answered
 		}
 		time.Sleep(pause)
+	}
+}
+
+// Whoever has been silent for long gets no last call; who spoke a moment ago does.
+func TestContract04LongIdleIsNotAwaited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := runMem(t, &Server{HTTP: quiet(hello), LastCall: time.Second})
+		sleeper, silent := r.dial(), r.dial()
+		sleeper.get("/")
+		time.Sleep(10*time.Second + time.Millisecond)
+		awake := r.dial()
+		awake.get("/")
+		began := time.Now()
+		r.Drain()
+		sleeper.wantEOF()
+		silent.wantEOF()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("long idle connections ended %v after the drain's begin", took)
+		}
+		awake.wantEOF()
+		<-r.done
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("Run returned %v after the drain's begin", took)
+		}
+	})
+}
+
+func TestContract17ReportAsJSONAndAsATable(t *testing.T) {
+	r := Report{
+		Cause: "Drain",
+		Phases: []PhaseChange{
+			{PhaseDraining, time.Unix(1, 0)}, {PhaseExiting, time.Unix(3, 0)},
+		},
+		Told:  7,
+		Cut:   []ConnInfo{{ID: 3, State: StateActive, Remote: "192.0.2.1:5", Route: "GET /slow", Age: time.Minute}},
+		Work:  []string{"mail"},
+		Hooks: []HookResult{{Stage: StageExit, Name: "db", Err: errors.New("no answer")}, {Stage: StageExit, Name: "queue"}},
+		Err:   ErrDrainTimeout,
+	}
+	for range 2 * maxCutShown {
+		r.Cut = append(r.Cut, ConnInfo{})
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Cause    string
+		Err      string
+		ExitCode int `json:"exit_code"`
+		Hooks    []struct{ Stage, Name, Err string }
+		Cut      []struct{ Remote, Route string }
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Cause != "Drain" || got.Err != ErrDrainTimeout.Error() || got.ExitCode != 2 || len(got.Hooks) != 2 ||
+		got.Hooks[0].Err != "no answer" || got.Hooks[1].Err != "" || got.Cut[0].Route != "GET /slow" {
+		t.Errorf("JSON %s", b)
+	}
+	table := r.Table()
+	for _, want := range []string{"draining   2s", "told 7", `192.0.2.1:5 "GET /slow"`, "age 1m0s", "and 11 more", `"mail" still ran`, `"db" 0s: no answer`, `"queue" 0s: ok`, "exit code  2"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
+	}
+}
+
+// What fasthttp.TimeoutHandler has given up on still runs: the drain awaits it.
+func TestContract09AbandonedHandlerIsAwaited(t *testing.T) {
+	g := newGate()
+	s := &Server{}
+	s.HTTP = quiet(fasthttp.TimeoutHandler(s.Track("report", g.handle), 10*time.Millisecond, "too slow"))
+	r := runTCP(t, s)
+	c := r.dial()
+	if resp := c.get("/"); body(resp) != "too slow" {
+		t.Errorf("answered %v", resp.Status)
+	}
+	_ = c.Close()
+	r.Drain()
+	for r.Counts().Total() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case <-r.done:
+		t.Error("Run has not waited for the handler")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(g.release)
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestContract09AbandonedHandlerIsNamedWhenTimeIsUp(t *testing.T) {
+	g := newGate()
+	defer close(g.release)
+	s := &Server{DrainTimeout: 20 * time.Millisecond, AbortTimeout: -1}
+	s.HTTP = quiet(fasthttp.TimeoutHandler(s.Track("report", g.handle), time.Millisecond, "too slow"))
+	r := runTCP(t, s)
+	r.dial().get("/")
+	r.Drain()
+	if err := r.wait(); !errors.Is(err, ErrDrainTimeout) {
+		t.Error(err)
+	}
+	if work := r.Report().Work; !slices.Contains(work, "report") {
+		t.Errorf("work left %q", work)
 	}
 }

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -49,7 +50,16 @@ type HookResult struct {
 	Stage HookStage     `json:"stage"`
 	Name  string        `json:"name"`
 	Took  time.Duration `json:"took_ns"`
-	Err   error         `json:"-"`
+	Err   error         `json:"-"` // in JSON it is its text
+}
+
+// MarshalJSON adds Err, as text.
+func (h HookResult) MarshalJSON() ([]byte, error) {
+	type fields HookResult // without this method
+	return json.Marshal(struct {
+		fields
+		Err string `json:"err,omitempty"`
+	}{fields(h), errorText(h.Err)})
 }
 
 type hook struct {

@@ -1,9 +1,11 @@
 package lifecycle
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"text/tabwriter"
 	"time"
 )
 
@@ -58,8 +60,26 @@ type Report struct {
 	Work []string `json:"work,omitempty"`
 	// Hooks are the hooks that ran, in the order in which they ended.
 	Hooks []HookResult `json:"hooks,omitempty"`
-	// Err is what Run returned.
+	// Err is what Run returned. In JSON it is its text.
 	Err error `json:"-"`
+}
+
+// MarshalJSON adds Err, as text, and the exit code.
+func (r Report) MarshalJSON() ([]byte, error) {
+	type fields Report // without this method
+	return json.Marshal(struct {
+		fields
+		Err      string `json:"err,omitempty"`
+		ExitCode int    `json:"exit_code"`
+	}{fields(r), errorText(r.Err), r.ExitCode()})
+}
+
+// errorText is the text of an error, or "" for none.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // Report returns what happened in the server's life so far; it is complete once
@@ -112,5 +132,45 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, ", work left %d", n)
 	}
 	fmt.Fprintf(&b, "; hooks run %d, failed %d; exit code %d", len(r.Hooks), r.HooksFailed(), r.ExitCode())
+	return b.String()
+}
+
+// maxCutShown is how many connections Table names: a terminal has few lines.
+const maxCutShown = 10
+
+// Table is the report as a short table, for a terminal.
+func (r Report) Table() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, name+"\t"+format+"\n", args...)
+	}
+	row("cause", "%s", r.Cause)
+	for _, change := range r.Phases {
+		if spent := r.Spent(change.Phase); spent > 0 {
+			row(change.Phase.String(), "%v", spent.Round(time.Microsecond))
+		}
+	}
+	row("open", "%d: new %d, active %d, idle %d, hijacked %d; accepted since %d",
+		r.Open.Total(), r.Open.New, r.Open.Active, r.Open.Idle, r.Open.Hijacked, r.Accepted)
+	row("ended", "told %d, last-called %d, cut %d", r.Told, r.LastCalled, len(r.Cut))
+	for _, c := range r.Cut[:min(len(r.Cut), maxCutShown)] {
+		row("cut", "%v %s %q, for %v, age %v", c.State, c.Remote, c.Route, c.Since.Round(time.Millisecond), c.Age.Round(time.Millisecond))
+	}
+	if more := len(r.Cut) - maxCutShown; more > 0 {
+		row("cut", "and %d more", more)
+	}
+	for _, name := range r.Work {
+		row("left", "%q still ran", name)
+	}
+	for _, h := range r.Hooks {
+		outcome := "ok"
+		if h.Err != nil {
+			outcome = h.Err.Error()
+		}
+		row(string(h.Stage)+" hook", "%q %v: %s", h.Name, h.Took.Round(time.Microsecond), outcome)
+	}
+	row("exit code", "%d", r.ExitCode())
+	_ = w.Flush() // into a strings.Builder
 	return b.String()
 }

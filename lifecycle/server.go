@@ -63,8 +63,9 @@ type Server struct {
 	// LastCall is how long an idle connection may still send a request, after
 	// its last response or the begin of the drain, whichever is later. The
 	// request is served, and told Connection: close. It should exceed the pauses
-	// of a busy client's connections plus a round trip. Zero is DefaultLastCall;
-	// negative is none; UntilIdle waits for idle timeouts.
+	// of a busy client's connections plus a round trip. A connection that has been
+	// idle for ten times as long when the drain begins gets no last call. Zero is
+	// DefaultLastCall; negative is none; UntilIdle waits for idle timeouts.
 	LastCall time.Duration
 
 	// DrainTimeout is how long the drain may take, ShutdownDelay not included,

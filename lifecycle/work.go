@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+
+	"github.com/valyala/fasthttp"
 )
 
 // work is the set of background work that the drain awaits.
@@ -75,4 +77,22 @@ func (s *Server) Go(name string, f func(ctx context.Context)) {
 			s.emit(Event{Kind: EventPanic, Name: name, Err: err})
 		}
 	}()
+}
+
+// Track returns h such that each call of it is awaited as work started with Go is,
+// even where what called it has given up on it: fasthttp.TimeoutHandler answers
+// for a handler that takes too long, and leaves it running, unseen by the drain.
+//
+//	fasthttp.TimeoutHandler(srv.Track("report", report), time.Second, "too slow")
+//
+// It costs a lock a request: it is for handlers that something may abandon. They
+// end in time by watching Draining, or, at the deadline, Context.
+func (s *Server) Track(name string, h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	s.init()
+	return func(ctx *fasthttp.RequestCtx) {
+		id := s.work.add(name)
+		defer s.signalChange()
+		defer s.work.remove(id)
+		h(ctx)
+	}
 }

@@ -78,7 +78,7 @@ func (s *Server) logReport(r lifecycle.Report) {
 		Int64("last_called", r.LastCalled).
 		Interface("cut", r.Cut).
 		Strs("work_left", r.Work).
-		Int("hooks", len(r.Hooks)).
+		Interface("hooks", r.Hooks).
 		Int("hooks_failed", r.HooksFailed()).
 		Int("exit_code", r.ExitCode()).
 		Err(r.Err).

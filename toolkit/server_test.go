@@ -202,7 +202,7 @@ func TestRunLogsTheLife(t *testing.T) {
 
 	drained := log.line(t, "drained")
 	for field, want := range map[string]any{
-		"level": "error", "cause": "Drain", "exit_code": 3.0, "hooks": 2.0, "hooks_failed": 1.0, "told": 1.0, "accepted": 0.0, "cut": nil,
+		"level": "error", "cause": "Drain", "exit_code": 3.0, "hooks_failed": 1.0, "told": 1.0, "accepted": 0.0, "cut": nil,
 	} {
 		if drained[field] != want {
 			t.Errorf("%s is %v, want %v", field, drained[field], want)
@@ -210,6 +210,9 @@ func TestRunLogsTheLife(t *testing.T) {
 	}
 	if open, _ := drained["open"].(map[string]any); open["active"] != 1.0 {
 		t.Errorf("open is %v", drained["open"])
+	}
+	if hooks, _ := drained["hooks"].([]any); len(hooks) != 2 || hooks[1].(map[string]any)["err"] != `lifecycle: exit hook "fails": no` {
+		t.Errorf("hooks are %v", drained["hooks"])
 	}
 	if hooks := log.lines(t, "hook"); len(hooks) != 2 || hooks[0]["level"] != "info" || hooks[1]["level"] != "error" || hooks[1]["name"] != `exit hook "fails"` {
 		t.Errorf("logged %v", hooks)

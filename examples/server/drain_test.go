@@ -28,7 +28,7 @@ func TestDeadlineCancelsHandlers(t *testing.T) {
 	if *rep.ExitCode != 2 || rep.Cause != "signal: terminated" || !strings.Contains(rep.Error, "deadline") {
 		t.Errorf("report %+v", rep)
 	}
-	if rep.Open.Active < 1 || rep.Told != 1 || rep.Drain < 300 || rep.Hooks != 4 {
+	if rep.Open.Active < 1 || rep.Told != 1 || rep.Drain < 300 || len(rep.Hooks) != 4 {
 		t.Errorf("report %+v", rep)
 	}
 	if len(rep.Cut) != 0 {

@@ -308,7 +308,7 @@ type report struct {
 	Told       int
 	LastCalled int        `json:"last_called"`
 	Cut        []connInfo `json:"cut"`
-	Hooks      int
+	Hooks      []any
 	ExitCode   *int `json:"exit_code"`
 	Error      string
 }

@@ -57,7 +57,7 @@ func TestLogJSON(t *testing.T) {
 	if got := fmt.Sprint(p.hooks()); got != allHooks {
 		t.Errorf("hooks %v; want %v", got, allHooks)
 	}
-	if r := p.report(); *r.ExitCode != 0 || r.Hooks != 4 {
+	if r := p.report(); *r.ExitCode != 0 || len(r.Hooks) != 4 {
 		t.Errorf("report %+v", r)
 	}
 }
@@ -89,12 +89,15 @@ func TestLogConsoleIsForReaders(t *testing.T) {
 	p.get("/hello").want(t, http.StatusOK, greeting)
 	p.signal(syscall.SIGTERM)
 	p.wantExit(0)
-	text := p.stderr.String()
+	text, table, _ := strings.Cut(p.stderr.String(), "cause       ")
 	line := regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d\d\d INF [a-z]`) // no colours in a pipe
 	for got := range strings.Lines(text) {
 		if !line.MatchString(got) {
 			t.Errorf("line %q", got)
 		}
+	}
+	if !strings.HasPrefix(table, "signal: terminated\n") || !strings.HasSuffix(table, "\nexit code   0\n") {
+		t.Errorf("table %q", table)
 	}
 	for _, want := range []string{"INF server ready", "INF listening addr=" + p.addr, "path=/hello", "INF drained", "exit_code=0"} {
 		if !strings.Contains(text, want) {

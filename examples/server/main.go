@@ -34,7 +34,10 @@ func main() {
 		os.Exit(1)
 	}
 	err = srv.Run(context.Background())
-	if err != nil && opts.log == logOff {
+	switch {
+	case opts.log == logConsole:
+		fmt.Fprint(os.Stderr, srv.Report().Table())
+	case err != nil && opts.log == logOff:
 		fmt.Fprintln(os.Stderr, "server:", err)
 	}
 	os.Exit(lifecycle.ExitCode(err))
