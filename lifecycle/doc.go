@@ -52,8 +52,9 @@
 //     connection closes after it, flushed.
 //  3. Then new connections are kept out, what waits in the accept queue is
 //     accepted and served, and the listeners close. On Linux the kernel is first
-//     told to drop connection requests, and handshakes under way get 5 ms to
-//     complete; one that takes longer is reset. On other systems, and with a
+//     told to drop connection requests, and handshakes under way are awaited,
+//     for at most 250 ms (5 ms where sock_diag(7) is not to be had, as with SYN
+//     cookies); one that takes longer is reset. On other systems, and with a
 //     Multipath TCP listener (which net.Listen makes, but Addrs does not), so is
 //     one that comes between the last look at the queue and its end.
 //  4. An idle connection may send one more request until LastCall after its last

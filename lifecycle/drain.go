@@ -74,10 +74,12 @@ func (s *Server) beginDrain(cause string) {
 	s.cancelStart()
 }
 
-// force ends all waiting.
+// force ends all waiting. It does so before a drain that it begins itself could
+// come to its own end.
 func (s *Server) force(cause string) {
-	s.beginDrain(cause)
+	s.init()
 	s.forceOnce.Do(func() { close(s.forced) })
+	s.beginDrain(cause)
 }
 
 // drain is the drain, from its begin to the last connection's end. It returns

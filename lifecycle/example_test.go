@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -122,12 +123,15 @@ func ExampleServer_Conns() {
 		}
 		srv.Drain()
 	}}
-	go func() {
+	var client sync.WaitGroup
+	client.Go(func() {
 		_, body, _ := fasthttp.Get(nil, "http://"+ln.Addr().String()+"/who")
 		fmt.Printf("%s\n", body)
-	}()
-	fmt.Println(srv.Serve(ln))
-	// Unordered output:
+	})
+	err = srv.Serve(ln)
+	client.Wait()
+	fmt.Println(err)
+	// Output:
 	// connection 1: active, GET /who
 	// <nil>
 }

@@ -28,7 +28,7 @@ type listener struct {
 	ending atomic.Bool
 	over   chan struct{} // closed when ending is set
 
-	settled time.Time // when handshakes under way have had their time; constant once ending is set
+	ended time.Time // when end was called; constant once ending is set
 
 	closeOnce sync.Once
 	closeErr  error
@@ -171,27 +171,50 @@ func countedBelow(nc net.Conn) *counted {
 	return input
 }
 
-// acceptLast takes what handshakes under way still bring to a TCP listener, then
-// what waits in the queue, and closes the listener when there is no more.
+// acceptLast takes what waits in the queue and what handshakes under way still
+// bring to a TCP listener, and closes the listener when there is no more.
 // fasthttp's Serve returns nil for an io.EOF.
 func (l *listener) acceptLast() (net.Conn, error) {
-	if tcp, ok := l.Listener.(*net.TCPListener); ok && tcp.SetDeadline(l.settled) == nil {
+	for {
+		settled := l.settled() // before the look at the queue: what has settled is there
+		c, err := acceptQueued(l.Listener)
+		if err == nil {
+			return c, nil
+		}
+		if settled || errors.Is(err, net.ErrClosed) {
+			_ = l.Close()
+			return nil, io.EOF
+		}
+		tcp := l.Listener.(*net.TCPListener) // others are always settled
+		_ = tcp.SetDeadline(time.Now().Add(settleInterval))
 		if c, err := tcp.Accept(); err == nil {
 			return c, nil
 		}
 	}
-	c, err := acceptQueued(l.Listener)
-	if err != nil {
-		_ = l.Close()
-		return nil, io.EOF
-	}
-	return c, nil
 }
 
-// settleTime is how long a TCP listener that takes no new connection requests
-// waits for the last step of handshakes under way: their clients hold the
-// connection for open already. It is the least time that a drain takes.
-const settleTime = 5 * time.Millisecond
+// Clients of handshakes under way hold the connection for open already, and may
+// have sent a request behind their last step. A TCP listener that takes no new
+// connection requests waits for them: until there are none, for at most
+// maxSettle, or, where that cannot be known, for unknownSettle. It looks every
+// settleInterval.
+const (
+	maxSettle      = 250 * time.Millisecond
+	unknownSettle  = 5 * time.Millisecond
+	settleInterval = time.Millisecond
+)
+
+// settled reports whether no handshake is under way, as far as can be known.
+func (l *listener) settled() bool {
+	if _, ok := l.Listener.(*net.TCPListener); !ok {
+		return true
+	}
+	left, known := handshakes(l.Listener)
+	if !known {
+		return time.Since(l.ended) >= unknownSettle
+	}
+	return left == 0 || time.Since(l.ended) >= maxSettle
+}
 
 // The pauses after a failed accept are those of net/http.
 const (
@@ -235,7 +258,7 @@ func isTimeout(err error) bool {
 // no queue is known: it is closed here and now. end is called once.
 func (l *listener) end() {
 	refuseNew(l.Listener)
-	l.settled = time.Now().Add(settleTime)
+	l.ended = time.Now()
 	l.ending.Store(true)
 	close(l.over)
 	d, ok := l.Listener.(interface{ SetDeadline(t time.Time) error })

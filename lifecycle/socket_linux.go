@@ -1,7 +1,9 @@
 package lifecycle
 
 import (
+	"encoding/binary"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,3 +44,67 @@ var dropSYN = func() *unix.SockFprog {
 	}
 	return &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 }()
+
+// handshakes counts the handshakes under way with a TCP listener: connections
+// whose SYN has been answered, but not the answer. It asks the kernel's socket
+// diagnostics, sock_diag(7), and is unknown where they are not to be had. What
+// SYN cookies stand for is nowhere to be seen.
+func handshakes(ln net.Listener) (n int, known bool) {
+	addr, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, false
+	}
+	families := []byte{unix.AF_INET}
+	if addr.IP.To4() == nil {
+		families = append(families, unix.AF_INET6) // which accepts IPv4 too
+	}
+	for _, family := range families {
+		some, err := diagnose(family, addr.Port)
+		if err != nil {
+			return 0, false
+		}
+		n += some
+	}
+	return n, true
+}
+
+// diagnose counts sockets in SYN_RECV with a local port.
+func diagnose(family byte, port int) (n int, err error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	// struct nlmsghdr, then struct inet_diag_req_v2.
+	const size, sockDiagByFamily, tcpSynRecv = 16 + 56, 20, 3
+	var req [size]byte
+	native := binary.NativeEndian
+	native.PutUint32(req[0:], size)
+	native.PutUint16(req[4:], sockDiagByFamily)
+	native.PutUint16(req[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	req[16], req[17] = family, unix.IPPROTO_TCP
+	native.PutUint32(req[20:], 1<<tcpSynRecv)
+	binary.BigEndian.PutUint16(req[24:], uint16(port)) //nolint:gosec // a port
+	if err := unix.Sendto(fd, req[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0, err
+	}
+	for buf := make([]byte, 16<<10); ; {
+		got, _, err := unix.Recvfrom(fd, buf, 0) // the kernel has answered already
+		if err != nil {
+			return 0, err
+		}
+		messages, err := syscall.ParseNetlinkMessage(buf[:got])
+		if err != nil {
+			return 0, err
+		}
+		for _, m := range messages {
+			switch m.Header.Type {
+			case unix.NLMSG_DONE:
+				return n, nil
+			case unix.NLMSG_ERROR:
+				return 0, unix.EOPNOTSUPP
+			}
+			n++
+		}
+	}
+}
