@@ -33,7 +33,7 @@ func FuzzConnStates(f *testing.F) {
 					state, requests = StateActive, requests+1
 				}
 			case 'e': // the handler is called
-				if c.enter(&ctx) != (state == StateActive) {
+				if c.enter(&ctx, time.Time{}) != (state == StateActive) {
 					t.Fatalf("enter in state %d", state)
 				}
 				if state == StateActive {
