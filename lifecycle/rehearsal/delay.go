@@ -65,9 +65,11 @@ type parcel struct {
 const maxParcels = 1024
 
 // forward copies from one side to the other, each piece when it is due, and ends
-// the other side's stream when this one has ended.
+// the other side's stream when this one has ended, and as it has: a reset is not
+// to look like a FIN.
 func (d *delayer) forward(to, from net.Conn) {
 	parcels := make(chan parcel, maxParcels)
+	var end error // once parcels is closed
 	go func() {
 		defer close(parcels)
 		for {
@@ -77,6 +79,7 @@ func (d *delayer) forward(to, from net.Conn) {
 				parcels <- parcel{time.Now().Add(d.by), buf[:n]}
 			}
 			if err != nil {
+				end = err
 				return
 			}
 		}
@@ -91,6 +94,11 @@ func (d *delayer) forward(to, from net.Conn) {
 		}
 	}
 	time.Sleep(d.by)
+	if isReset(end) {
+		_ = to.(*net.TCPConn).SetLinger(0)
+		_ = to.Close()
+		return
+	}
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
