@@ -72,7 +72,7 @@ func isReset(err error) bool {
 
 // dial connects, within the time. Whoever is not connected has sent no request.
 func (r *round) dial(within time.Duration) (*conn, error) {
-	nc, err := net.DialTimeout("tcp", r.addr, within)
+	nc, err := r.connect(within)
 	if err != nil {
 		return nil, err
 	}

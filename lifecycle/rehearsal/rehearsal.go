@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -48,8 +49,8 @@ type Plan struct {
 	// TLS, if set, is the clients' configuration; they speak plain HTTP if not.
 	TLS *tls.Config
 
-	// Delay is how long each byte travels, each way, as through a network. It is
-	// not for Fresh clients: what delays would accept them in the server's place.
+	// Delay is how long each byte travels, each way, as through a network. To
+	// connect takes no time.
 	Delay time.Duration
 
 	// Timeout is how long a client waits for a response, or an echo, before it
@@ -124,15 +125,15 @@ func (p Plan) check() error {
 		errs = append(errs, fmt.Errorf("rehearsal: Plan.Path: %q is not a path", p.Path))
 	}
 	for i, c := range p.Clients {
-		if mistake := c.mistake(p); mistake != "" {
+		if mistake := c.mistake(); mistake != "" {
 			errs = append(errs, fmt.Errorf("rehearsal: Plan.Clients[%d]: %s", i, mistake))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// mistake is what is wrong with the group, in the plan.
-func (c Clients) mistake(p Plan) string {
+// mistake is what is wrong with the group.
+func (c Clients) mistake() string {
 	switch {
 	case c.Kind < 0 || c.Kind >= numKinds:
 		return fmt.Sprintf("Kind: unknown kind %d", int(c.Kind))
@@ -148,8 +149,6 @@ func (c Clients) mistake(p Plan) string {
 		return "Depth is negative"
 	case c.Gap < 0:
 		return "Gap is negative"
-	case c.Kind == Fresh && p.Delay > 0:
-		return "Kind: with Plan.Delay, Fresh clients cannot know that they are refused"
 	}
 	return ""
 }
@@ -165,16 +164,16 @@ func (p Plan) round(n int, result *Result) error {
 	if err != nil {
 		return fmt.Errorf("rehearsal: start: %w", err)
 	}
-	addr := target.Addr
+	dial := func(within time.Duration) (net.Conn, error) { return net.DialTimeout("tcp", target.Addr, within) }
 	if p.Delay > 0 {
-		proxy, err := delay(addr, p.Delay)
+		proxy, err := delay(target.Addr, p.Delay)
 		if err != nil {
 			return errors.Join(fmt.Errorf("rehearsal: %w", err), target.Shutdown(), target.Wait())
 		}
 		defer proxy.close()
-		addr = proxy.addr()
+		dial = proxy.dial
 	}
-	r := &round{plan: p, timeout: orDefault(p.Timeout, DefaultTimeout), addr: addr, dialing: make(chan struct{}, maxDialing)}
+	r := &round{plan: p, timeout: orDefault(p.Timeout, DefaultTimeout), connect: dial, dialing: make(chan struct{}, maxDialing)}
 	for _, c := range p.Clients {
 		r.groups = append(r.groups, p.group(c))
 	}
@@ -207,7 +206,7 @@ const maxDialing = 128
 type round struct {
 	plan      Plan
 	timeout   time.Duration // Plan.Timeout
-	addr      string
+	connect   func(within time.Duration) (net.Conn, error)
 	groups    []*group
 	clients   sync.WaitGroup
 	positions sync.WaitGroup // one each for the clients that are not yet in position
