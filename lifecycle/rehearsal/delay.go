@@ -11,6 +11,7 @@ type delayer struct {
 	ln   net.Listener
 	to   string
 	by   time.Duration
+	mu   sync.Mutex // held from a dial of ln to its accept
 	done sync.WaitGroup
 }
 
@@ -19,41 +20,50 @@ func delay(to string, by time.Duration) (*delayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &delayer{ln: ln, to: to, by: by}
-	d.done.Go(d.accept)
-	return d, nil
+	return &delayer{ln: ln, to: to, by: by}, nil
 }
 
-func (d *delayer) addr() string { return d.ln.Addr().String() }
-
-// close ends the proxy, and returns when the last connection through it has ended.
+// close returns when the last connection has ended.
 func (d *delayer) close() {
 	_ = d.ln.Close()
 	d.done.Wait()
 }
 
-func (d *delayer) accept() {
-	for {
-		client, err := d.ln.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", d.to)
-		if err != nil {
-			// As a refusal would: reset, before anything was sent.
-			_ = client.(*net.TCPConn).SetLinger(0)
-			_ = client.Close()
-			continue
-		}
-		var both sync.WaitGroup
-		both.Go(func() { d.forward(server, client) })
-		both.Go(func() { d.forward(client, server) })
-		d.done.Go(func() {
-			both.Wait()
-			_ = client.Close()
-			_ = server.Close()
-		})
+// dial connects to the server, through the proxy. The server comes first: that the
+// proxy accepts says nothing, and a refusal is to be seen.
+func (d *delayer) dial(within time.Duration) (net.Conn, error) {
+	server, err := net.DialTimeout("tcp", d.to, within)
+	if err != nil {
+		return nil, err
 	}
+	near, far, err := d.pair()
+	if err != nil {
+		_ = server.Close()
+		return nil, err
+	}
+	var both sync.WaitGroup
+	both.Go(func() { d.forward(server, far) })
+	both.Go(func() { d.forward(far, server) })
+	d.done.Go(func() {
+		both.Wait()
+		_ = far.Close()
+		_ = server.Close()
+	})
+	return near, nil
+}
+
+// pair returns both ends of a connection.
+func (d *delayer) pair() (near, far net.Conn, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if near, err = net.Dial("tcp", d.ln.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	if far, err = d.ln.Accept(); err != nil {
+		_ = near.Close()
+		return nil, nil, err
+	}
+	return near, far, nil
 }
 
 type parcel struct {
@@ -65,9 +75,11 @@ type parcel struct {
 const maxParcels = 1024
 
 // forward copies from one side to the other, each piece when it is due, and ends
-// the other side's stream when this one has ended.
+// the other side's stream when this one has ended, and as it has: a reset is not
+// to look like a FIN.
 func (d *delayer) forward(to, from net.Conn) {
 	parcels := make(chan parcel, maxParcels)
+	var end error // once parcels is closed
 	go func() {
 		defer close(parcels)
 		for {
@@ -77,6 +89,7 @@ func (d *delayer) forward(to, from net.Conn) {
 				parcels <- parcel{time.Now().Add(d.by), buf[:n]}
 			}
 			if err != nil {
+				end = err
 				return
 			}
 		}
@@ -91,6 +104,11 @@ func (d *delayer) forward(to, from net.Conn) {
 		}
 	}
 	time.Sleep(d.by)
+	if isReset(end) {
+		_ = to.(*net.TCPConn).SetLinger(0)
+		_ = to.Close()
+		return
+	}
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}

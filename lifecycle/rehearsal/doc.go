@@ -14,8 +14,49 @@
 //		})
 //	}
 //
+// # What is lost
+//
 // Clients retry nothing. A request is lost if its first byte was written on an
 // established connection before the connection's end had been seen, and no complete
-// response came. One that is refused before it was sent is not: its client knows
-// that it may go elsewhere.
+// response with the status 200 came within the timeout. One that is refused before
+// it was sent is not: its client knows that it may go elsewhere. So does one that
+// has pipelined requests behind the one whose response says Connection: close.
+//
+// # The kinds of clients
+//
+// These call the server over and over. A request that is lost by the rule above is
+// a loss, and nothing else is:
+//
+//   - KeepAlive sends one request after the other on one connection, until it is
+//     told to close, or sees the connection's end before it sends the next.
+//   - Segmented does the same with each request in two segments.
+//   - Pipelined does the same with several requests at a time.
+//   - Fresh makes a connection for each request. One that is not accepted is no
+//     loss; one that is, and ends without a response, is.
+//
+// These hold something open. The shutdown begins when each of them is in position;
+// if one does not get there, the plan could not be carried out, which is an error:
+//
+//   - Idle has one request answered, which puts it in position, and then sends
+//     nothing. The connection has to end with a FIN. Lost: a reset, bytes that
+//     nobody asked for, or no end within the timeout. One such client costs a
+//     goroutine and a socket; there may be 10,000 in a process.
+//   - Silent connects, and sends nothing at all. The connection has to end, be it
+//     by a reset. Lost: any byte of an answer, or no end within the timeout.
+//   - Half sends the first half of a request, its header and body taken together,
+//     and no more. Nothing of it is lost, whatever comes; it is there to hold up
+//     the shutdown, which is seen in Result.Drains and Result.Errors.
+//   - Streaming is as KeepAlive, with GET, for responses that take long. It is in
+//     position when the first one has begun. Lost: a response that ends before its
+//     last chunk or short of its Content-Length, one in which nothing comes for the
+//     timeout, and what is lost by the rule above. A body that only the
+//     connection's FIN delimits cannot be judged, and counts as served.
+//   - WebSocket is in position when it is upgraded. It sends a message, waits for
+//     the echo, pauses, and so on, until a close frame comes, which it answers.
+//     From then on nothing is lost, a message without an echo included: its client
+//     knows. Lost: an end without a close frame, be it in a pause, an echo that is
+//     not the message's, or none within the timeout.
+//
+// On Unix a client looks for the connection's end before it sends. Elsewhere it
+// cannot, and a request that crosses the end counts as lost.
 package rehearsal

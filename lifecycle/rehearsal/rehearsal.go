@@ -1,17 +1,16 @@
 package rehearsal
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"text/tabwriter"
 	"time"
 )
 
@@ -39,21 +38,26 @@ type Plan struct {
 
 	// After is how long the clients have called when the shutdown begins, and
 	// Jitter how much longer at random. Zero is DefaultAfter and DefaultJitter.
+	// They count from when the clients are in position that have to be.
 	After, Jitter time.Duration
 
-	// Path is what requests are for; it has to answer a POST with a body. The
-	// default is "/".
+	// Path is what requests are for, where Clients.Path does not say. It has to
+	// answer a POST with a body, for Streaming a GET, for WebSocket an upgrade.
+	// The default is "/".
 	Path string
 
 	// TLS, if set, is the clients' configuration; they speak plain HTTP if not.
 	TLS *tls.Config
 
-	// Delay is how long each byte travels, each way, as through a network. It is
-	// not for Fresh clients: what delays would accept them in the server's place.
+	// Delay is how long each byte travels, each way, as through a network. To
+	// connect takes no time.
 	Delay time.Duration
 
-	// Timeout is how long a client waits for a response before it counts its
-	// request as lost. Zero is DefaultTimeout.
+	// Timeout is how long a client waits for a response, or an echo, before it
+	// counts its request as lost; a Streaming client, for the next part of one. It
+	// is also how long, from the begin of the shutdown, the connections of Silent
+	// and Idle clients may stay open: let it be longer than the shutdown. Zero is
+	// DefaultTimeout.
 	Timeout time.Duration
 }
 
@@ -63,84 +67,6 @@ const (
 	DefaultJitter  = 60 * time.Millisecond
 	DefaultTimeout = 20 * time.Second
 )
-
-// Loss is a request that was lost.
-type Loss struct {
-	Round   int           // from 1
-	Kind    Kind          // of the client
-	Request int           // the how-manieth on its connection, from 1
-	Sent    time.Duration // when its first byte was sent; counted from the begin of the shutdown, and negative before
-	Ended   string        // how it ended: "EOF", "reset", "truncated", "timeout" or another error
-}
-
-func (l Loss) String() string {
-	return fmt.Sprintf("round %d: %v, request %d, sent at %v: %s", l.Round, l.Kind, l.Request, l.Sent.Round(time.Microsecond), l.Ended)
-}
-
-// Result is what came of a Plan.
-type Result struct {
-	Rounds int
-	Served int64           // complete responses
-	Lost   []Loss          //
-	Drains []time.Duration // of each round, from the begin of the shutdown to the end of Wait; in ascending order
-	Errors []error         // of Shutdown and Wait
-}
-
-// MedianDrain is how long half of the shutdowns took at most.
-func (r Result) MedianDrain() time.Duration { return r.drain(len(r.Drains) / 2) }
-
-// LongestDrain is how long the longest shutdown took.
-func (r Result) LongestDrain() time.Duration { return r.drain(len(r.Drains) - 1) }
-
-func (r Result) drain(at int) time.Duration {
-	if at < 0 || at >= len(r.Drains) {
-		return 0
-	}
-	return r.Drains[at]
-}
-
-// maxListed is how many losses String lists one by one.
-const maxListed = 20
-
-// String is the result as a table: a line for each kind of loss, then the first of
-// them.
-func (r Result) String() string {
-	type class struct {
-		kind  Kind
-		ended string
-	}
-	counts := map[class]int{}
-	for _, l := range r.Lost {
-		counts[class{l.Kind, l.Ended}]++
-	}
-	classes := make([]class, 0, len(counts))
-	for c := range counts {
-		classes = append(classes, c)
-	}
-	slices.SortFunc(classes, func(a, b class) int {
-		return cmp.Or(counts[b]-counts[a], strings.Compare(a.ended, b.ended), int(a.kind)-int(b.kind))
-	})
-
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d shutdowns, %d requests served, %d lost; median shutdown %v, longest %v\n",
-		r.Rounds, r.Served, len(r.Lost), r.MedianDrain().Round(time.Microsecond), r.LongestDrain().Round(time.Microsecond))
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for _, c := range classes {
-		fmt.Fprintf(w, "  %d\t%v\t%s\n", counts[c], c.kind, c.ended)
-	}
-	_ = w.Flush()
-	for i, l := range r.Lost {
-		if i == maxListed {
-			fmt.Fprintf(&b, "  and %d more\n", len(r.Lost)-i)
-			break
-		}
-		fmt.Fprintf(&b, "  %v\n", l)
-	}
-	for _, err := range r.Errors {
-		fmt.Fprintf(&b, "  %v\n", err)
-	}
-	return b.String()
-}
 
 // Run rehearses the plan and fails the test if a request was lost, or a shutdown
 // failed.
@@ -157,12 +83,13 @@ func Run(t testing.TB, p Plan) Result {
 }
 
 // Rehearse rehearses the plan. Its error says that the plan could not be carried
-// out; lost requests are in the Result.
+// out, as when the server does not start, or a client does not get in position;
+// lost requests are in the Result.
 func (p Plan) Rehearse() (Result, error) {
 	if err := p.check(); err != nil {
 		return Result{}, err
 	}
-	result := Result{Rounds: max(1, p.Rounds)}
+	result := Result{Rounds: max(1, p.Rounds), ByKind: map[Kind]int64{}}
 	for n := 1; n <= result.Rounds; n++ {
 		if err := p.round(n, &result); err != nil {
 			return result, err
@@ -180,15 +107,55 @@ func (p Plan) check() error {
 	if len(p.Clients) == 0 {
 		errs = append(errs, errors.New("rehearsal: Plan.Clients is empty"))
 	}
-	for i, c := range p.Clients {
-		if c.Kind < 0 || c.Kind >= numKinds || c.Count <= 0 || c.Pause < 0 || c.Body < 0 || c.Depth < 0 || c.Gap < 0 {
-			errs = append(errs, fmt.Errorf("rehearsal: Plan.Clients[%d]: unknown kind, no clients or a negative value: %+v", i, c))
+	for _, field := range []struct {
+		name     string
+		negative bool
+	}{
+		{"Rounds", p.Rounds < 0},
+		{"After", p.After < 0},
+		{"Jitter", p.Jitter < 0},
+		{"Delay", p.Delay < 0},
+		{"Timeout", p.Timeout < 0},
+	} {
+		if field.negative {
+			errs = append(errs, fmt.Errorf("rehearsal: Plan.%s is negative", field.name))
 		}
-		if c.Kind == Fresh && p.Delay > 0 {
-			errs = append(errs, fmt.Errorf("rehearsal: Plan.Clients[%d]: with Delay, Fresh clients cannot know that they are refused", i))
+	}
+	if !validPath(p.Path) {
+		errs = append(errs, fmt.Errorf("rehearsal: Plan.Path: %q is not a path", p.Path))
+	}
+	for i, c := range p.Clients {
+		if mistake := c.mistake(); mistake != "" {
+			errs = append(errs, fmt.Errorf("rehearsal: Plan.Clients[%d]: %s", i, mistake))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mistake is what is wrong with the group.
+func (c Clients) mistake() string {
+	switch {
+	case c.Kind < 0 || c.Kind >= numKinds:
+		return fmt.Sprintf("Kind: unknown kind %d", int(c.Kind))
+	case c.Count <= 0:
+		return fmt.Sprintf("Count: %d clients", c.Count)
+	case !validPath(c.Path):
+		return fmt.Sprintf("Path: %q is not a path", c.Path)
+	case c.Pause < 0:
+		return "Pause is negative"
+	case c.Body < 0:
+		return "Body is negative"
+	case c.Depth < 0:
+		return "Depth is negative"
+	case c.Gap < 0:
+		return "Gap is negative"
+	}
+	return ""
+}
+
+// validPath reports whether the path can be asked for as it is.
+func validPath(path string) bool {
+	return path == "" || path[0] == '/' && !strings.ContainsFunc(path, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
 
 // round is one life of the server.
@@ -197,24 +164,27 @@ func (p Plan) round(n int, result *Result) error {
 	if err != nil {
 		return fmt.Errorf("rehearsal: start: %w", err)
 	}
-	addr := target.Addr
+	dial := func(within time.Duration) (net.Conn, error) { return net.DialTimeout("tcp", target.Addr, within) }
 	if p.Delay > 0 {
-		proxy, err := delay(addr, p.Delay)
+		proxy, err := delay(target.Addr, p.Delay)
 		if err != nil {
 			return errors.Join(fmt.Errorf("rehearsal: %w", err), target.Shutdown(), target.Wait())
 		}
 		defer proxy.close()
-		addr = proxy.addr()
+		dial = proxy.dial
 	}
-	r := &round{plan: p, n: n, addr: addr}
-	for _, group := range p.Clients {
-		for range group.Count {
-			r.clients.Go(func() { r.run(group) })
-		}
+	r := &round{plan: p, timeout: orDefault(p.Timeout, DefaultTimeout), connect: dial, dialing: make(chan struct{}, maxDialing)}
+	for _, c := range p.Clients {
+		r.groups = append(r.groups, p.group(c))
 	}
-	time.Sleep(orDefault(p.After, DefaultAfter) + rand.N(orDefault(p.Jitter, DefaultJitter))) //nolint:gosec // no secret
+	unfit := r.position()
+	if unfit == nil {
+		r.begin(false)
+		time.Sleep(orDefault(p.After, DefaultAfter) + rand.N(orDefault(p.Jitter, DefaultJitter))) //nolint:gosec // no secret
+	}
 
 	began := time.Now()
+	r.began.Store(&began)
 	err = target.Shutdown()
 	err = errors.Join(err, target.Wait())
 	result.Drains = append(result.Drains, time.Since(began))
@@ -224,37 +194,94 @@ func (p Plan) round(n int, result *Result) error {
 	if err != nil {
 		result.Errors = append(result.Errors, fmt.Errorf("round %d: %w", n, err))
 	}
-	result.Served += r.served.Load()
-	for _, l := range r.lost {
-		result.Lost = append(result.Lost, Loss{n, l.kind, l.request, l.sent.Sub(began), l.ended})
-	}
-	return nil
+	r.count(n, result)
+	return unfit
 }
+
+// maxDialing is how many clients connect at a time. More could overflow the
+// server's accept queue, which drops who comes.
+const maxDialing = 128
 
 // round is what the clients of one round share.
 type round struct {
-	plan    Plan
-	n       int
-	addr    string
-	clients sync.WaitGroup
-	over    atomic.Bool // the server has gone
-	served  atomic.Int64
+	plan      Plan
+	timeout   time.Duration // Plan.Timeout
+	connect   func(within time.Duration) (net.Conn, error)
+	groups    []*group
+	clients   sync.WaitGroup
+	positions sync.WaitGroup // one each for the clients that are not yet in position
+	dialing   chan struct{}  // one each for the clients that connect
+	began     atomic.Pointer[time.Time]
+	over      atomic.Bool // the server has gone
+	served    [numKinds]atomic.Int64
 
-	mu   sync.Mutex // guards lost
+	mu   sync.Mutex // guards lost, and failed and failure of the groups
 	lost []lost
 }
 
+// lost is a Loss whose times and round are yet to be filled in.
 type lost struct {
-	kind    Kind
-	request int
-	sent    time.Time
-	ended   string
+	Loss
+	sent, at time.Time
+}
+
+// begin starts the clients that hold something open, or those that call.
+func (r *round) begin(holding bool) {
+	for _, g := range r.groups {
+		if g.Kind.holds() != holding {
+			continue
+		}
+		run := r.call
+		if holding {
+			run = r.hold
+			r.positions.Add(g.Count)
+		}
+		for range g.Count {
+			r.clients.Go(func() { run(g) })
+		}
+	}
+}
+
+// position starts the clients that hold something open, and returns when each is in
+// position, or cannot be.
+func (r *round) position() error {
+	r.begin(true)
+	r.positions.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for i, g := range r.groups {
+		if g.failed > 0 {
+			errs = append(errs, fmt.Errorf("rehearsal: Plan.Clients[%d]: %d of %d %v clients did not get in position; the first: %w", i, g.failed, g.Count, g.Kind, g.failure))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (r *round) lose(l lost) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lost = append(r.lost, l)
+}
+
+// count adds what came of the round.
+func (r *round) count(n int, result *Result) {
+	began := *r.began.Load()
+	network := "tcp"
+	if r.plan.TLS != nil {
+		network = "tls"
+	}
+	for _, l := range r.lost {
+		l.Round, l.Network, l.Sent, l.At = n, network, l.sent.Sub(began), l.at.Sub(began)
+		result.Lost = append(result.Lost, l.Loss)
+	}
+	for _, g := range r.groups {
+		if g.Kind != Silent && g.Kind != Half {
+			served := r.served[g.Kind].Swap(0) // groups may be of the same kind
+			result.ByKind[g.Kind] += served
+			result.Served += served
+		}
+	}
 }
 
 func orDefault(d, def time.Duration) time.Duration {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,8 +49,23 @@ func server() *lifecycle.Server {
 	return &lifecycle.Server{HTTP: &fasthttp.Server{Handler: echo}, Addrs: []string{"127.0.0.1:0"}}
 }
 
-// everyKind is some clients of each kind that may be delayed.
-var everyKind = []Clients{
+var serverTLS = sync.OnceValue(func() *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+})
+
+var clientTLS = &tls.Config{InsecureSkipVerify: true}
+
+// callers are some clients of the kinds that call on one connection, and silent ones.
+var callers = []Clients{
 	{Kind: KeepAlive, Count: 16, Pause: 5 * time.Millisecond, Body: 10},
 	{Kind: Segmented, Count: 8, Body: 64 << 10},
 	{Kind: Pipelined, Count: 4},
@@ -57,29 +73,21 @@ var everyKind = []Clients{
 }
 
 func TestLifecycleLosesNothing(t *testing.T) {
-	r := Run(t, Plan{Start: Server(server), Clients: append(everyKind, Clients{Kind: Fresh, Count: 4}), Rounds: 5})
-	if r.Served == 0 || len(r.Drains) != 5 {
+	r := Run(t, Plan{Start: Server(server), Clients: append(callers, Clients{Kind: Fresh, Count: 4}), Rounds: 3})
+	if r.Served == 0 || len(r.Drains) != 3 {
 		t.Errorf("nothing was rehearsed: %v", r)
 	}
 	t.Log(r)
 }
 
 func TestLifecycleLosesNothingOverTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	start := Server(func() *lifecycle.Server {
 		s := server()
-		s.HTTP.TLSConfig = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		s.HTTP.TLSConfig = serverTLS()
+		s.LastCall = 750 * time.Millisecond // what the first request of a TLS connection depends on
 		return s
 	})
-	r := Run(t, Plan{Start: start, Clients: everyKind, Rounds: 3, TLS: &tls.Config{InsecureSkipVerify: true}, After: 200 * time.Millisecond})
+	r := Run(t, Plan{Start: start, Clients: callers, Rounds: 2, TLS: clientTLS, After: 200 * time.Millisecond})
 	if r.Served == 0 {
 		t.Errorf("nothing was rehearsed: %v", r)
 	}
@@ -113,7 +121,7 @@ func TestLossesAreFound(t *testing.T) {
 			return nil
 		}}, nil
 	}
-	r, err := Plan{Start: closing, Clients: everyKind, Rounds: 2}.Rehearse()
+	r, err := Plan{Start: closing, Clients: callers, Rounds: 2}.Rehearse()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,10 +184,10 @@ func TestCommandThatDoesNotListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := Command(os.Args[0], "-test.run=^$")
-	if _, err := (Plan{Start: cmd.At(addr), Clients: everyKind}).Rehearse(); err == nil || !strings.Contains(err.Error(), "exited before it listened") {
+	if _, err := (Plan{Start: cmd.At(addr), Clients: callers}).Rehearse(); err == nil || !strings.Contains(err.Error(), "exited before it listened") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := (Plan{Start: Command("/does/not/exist").At(addr), Clients: everyKind}).Rehearse(); !errors.Is(err, os.ErrNotExist) {
+	if _, err := (Plan{Start: Command("/does/not/exist").At(addr), Clients: callers}).Rehearse(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -191,13 +199,23 @@ func TestPlanMistakes(t *testing.T) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
 	}
-	_, err = Plan{Start: Server(server), Delay: 1, Clients: []Clients{{Kind: Fresh, Count: 1}, {Kind: 99, Count: 1}, {}}}.Rehearse()
-	for _, want := range []string{"Clients[0]: with Delay", "Clients[1]: unknown", "Clients[2]: unknown"} {
+	_, err = Plan{
+		Start: Server(server), Rounds: -1, After: -1, Jitter: -1, Timeout: -1, Path: "no slash", Delay: -1,
+		Clients: []Clients{
+			{Kind: 99, Count: 1}, {}, {Count: 1, Path: "/a b"},
+			{Count: 1, Pause: -1}, {Count: 1, Body: -1}, {Count: 1, Depth: -1}, {Count: 1, Gap: -1},
+		},
+	}.Rehearse()
+	for _, want := range []string{
+		"Plan.Rounds is", "Plan.After is", "Plan.Jitter is", "Plan.Timeout is", "Plan.Delay is", `Plan.Path: "no slash"`,
+		"Clients[0]: Kind: unknown", "Clients[1]: Count: 0", `Clients[2]: Path: "/a b"`,
+		"Clients[3]: Pause", "Clients[4]: Body", "Clients[5]: Depth", "Clients[6]: Gap",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
 	}
-	_, err = Plan{Start: Server(func() *lifecycle.Server { return &lifecycle.Server{} }), Clients: everyKind}.Rehearse()
+	_, err = Plan{Start: Server(func() *lifecycle.Server { return &lifecycle.Server{} }), Clients: callers}.Rehearse()
 	if !errors.Is(err, lifecycle.ErrStart) {
 		t.Errorf("a server that does not start: %v", err)
 	}
