@@ -21,19 +21,21 @@ import (
 type ConnState uint8
 
 // The states of a connection. Active and hijacked connections are busy: the
-// drain awaits them. New and idle ones it closes after their last call.
+// drain awaits them. New, idle and parked ones it closes after their last call.
 const (
 	StateNew      ConnState = iota // accepted, no byte read yet
 	StateActive                    // a request is being read, handled or answered
 	StateIdle                      // keep-alive, between two requests
+	StateParked                    // idle, its goroutine and buffers given back; see Server.ParkAfter
 	StateHijacked                  // taken over by a hijack handler, as for WebSockets
 	StateClosed
-	// Public code sees the two below as StateNew or StateIdle.
-	stateWaking // its reader is being woken by a past deadline, unless a request comes first
-	stateEnding // it has been sent a FIN: nothing that it sends can be answered
+	// Public code sees those below as StateNew or StateIdle.
+	stateWaking  // its reader is being woken by a past deadline, unless a request comes first
+	stateEnding  // it has been sent a FIN: nothing that it sends can be answered
+	stateParking // its reader is being woken, to be parked, unless a request comes first
 )
 
-var stateNames = [...]string{"new", "active", "idle", "hijacked", "closed"}
+var stateNames = [...]string{"new", "active", "idle", "parked", "hijacked", "closed"}
 
 func (c ConnState) String() string {
 	if int(c) >= len(stateNames) {
@@ -50,17 +52,18 @@ type Counts struct {
 	New      int `json:"new"`
 	Active   int `json:"active"`
 	Idle     int `json:"idle"`
+	Parked   int `json:"parked"`
 	Hijacked int `json:"hijacked"`
 }
 
 // Total is the number of open connections.
-func (c Counts) Total() int { return c.New + c.Active + c.Idle + c.Hijacked }
+func (c Counts) Total() int { return c.New + c.Active + c.Idle + c.Parked + c.Hijacked }
 
 // Busy is the number of connections that the drain awaits.
 func (c Counts) Busy() int { return c.Active + c.Hijacked }
 
 func (c Counts) String() string {
-	return fmt.Sprintf("%d new, %d active, %d idle, %d hijacked", c.New, c.Active, c.Idle, c.Hijacked)
+	return fmt.Sprintf("%d new, %d active, %d idle, %d parked, %d hijacked", c.New, c.Active, c.Idle, c.Parked, c.Hijacked)
 }
 
 // ConnInfo is a connection at the moment of a snapshot.
@@ -88,6 +91,10 @@ type conn struct {
 	// tail is a second descriptor of the socket, for a lingering close. It belongs
 	// to the connection's goroutine.
 	tail *os.File
+
+	// parkFD is a second descriptor of the socket while the state is
+	// stateParking. It is his who ends that state.
+	parkFD int
 
 	// input counts what a TLS connection has read, and seen is what it was when a
 	// response had been sent, or the drain first looked at a new connection. nil
@@ -148,15 +155,15 @@ func (s *Server) clock(c *conn) time.Duration {
 	return s.now()
 }
 
-// activate is for the first byte of a request. It changes nothing on a connection
-// that has been sent a FIN. It reports whether the drain has put a deadline in
-// the past on the connection, which the request has outrun.
-func (c *conn) activate(now time.Duration) (woken bool) {
+// activate is for the first byte of a request, and returns the state that it leaves.
+// It changes nothing on a connection that has been sent a FIN. One whose reader was
+// to be woken, and which the request has outrun, has a deadline in the past.
+func (c *conn) activate(now time.Duration) (from ConnState) {
 	for {
 		word := c.word.Load()
 		st := stateOf(word)
 		if st == stateEnding || st == StateClosed {
-			return false
+			return st
 		}
 		next := word&^stateMask | uint64(StateActive) + oneRequest
 		if st == StateIdle && now-time.Duration(c.since.Load()) < buffered {
@@ -164,7 +171,7 @@ func (c *conn) activate(now time.Duration) (woken bool) {
 		}
 		if c.word.CompareAndSwap(word, next) {
 			c.since.Store(int64(now))
-			return st == stateWaking
+			return st
 		}
 	}
 }
@@ -233,12 +240,17 @@ func (c *conn) to(st ConnState, now time.Duration) (from ConnState) {
 func (s *Server) end(c *conn) (done bool) {
 	if canShut && rawConn(c.Conn) != nil {
 		word := c.word.Load()
-		if st := stateOf(word); st != StateNew && st != StateIdle {
+		st := stateOf(word)
+		if st != StateNew && st != StateIdle && st != stateParking {
 			return st == stateEnding
 		}
-		return endIdle(c.Conn, func() bool {
+		done = endIdle(c.Conn, func() bool {
 			return c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding))
 		})
+		if done && st == stateParking {
+			closeFD(c.parkFD)
+		}
+		return done
 	}
 	s.wakeMu.Lock()
 	defer s.wakeMu.Unlock()
@@ -334,8 +346,14 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	case fasthttp.StateNew:
 		s.addConn(nc)
 	case fasthttp.StateActive:
-		if c := s.conns.get(nc); c != nil && c.activate(s.clock(c)) {
-			s.restoreDeadline(c)
+		if c := s.conns.get(nc); c != nil {
+			switch c.activate(s.clock(c)) {
+			case stateWaking:
+				s.restoreDeadline(c)
+			case stateParking:
+				s.callOffParking(c)
+			default:
+			}
 		}
 	case fasthttp.StateIdle:
 		if c := s.conns.get(nc); c != nil {
@@ -367,6 +385,7 @@ func (s *Server) addConn(nc net.Conn) {
 		s.accepted.Add(1)
 	}
 	s.conns.add(c)
+	s.noteUnparkable(nc)
 	if s.cutting.Load() {
 		cut(nc) // come too late for all others to be
 	}
@@ -391,8 +410,12 @@ func (s *Server) endSilent(c *conn) {
 }
 
 func (s *Server) removeConn(c *conn) {
+	since := time.Duration(c.since.Load())
 	switch c.to(StateClosed, s.now()) {
 	case StateClosed:
+		return
+	case stateParking:
+		s.enterParked(c, since)
 		return
 	case stateEnding, stateWaking:
 		if s.phases.load() >= PhaseDraining {
@@ -424,6 +447,9 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 	}
 	s.handler(ctx)
 	c.leave()
+	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
+		ctx.SetConnectionClose() // fasthttp counts from the last parking on
+	}
 	if ctx.Hijacked() {
 		s.trackHijack(ctx, c)
 		return
@@ -577,6 +603,7 @@ func (s *Server) Conns() []ConnInfo {
 		}
 		return true
 	})
+	s.eachParked(func(p *parked) { infos = append(infos, p.info(now)) })
 	slices.SortFunc(infos, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return infos
 }
@@ -600,5 +627,6 @@ func (s *Server) Counts() Counts {
 		}
 		return true
 	})
+	n.Parked = s.parkedLen()
 	return n
 }

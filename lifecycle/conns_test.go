@@ -25,9 +25,8 @@ func FuzzConnStates(f *testing.F) {
 		for _, op := range history {
 			switch op {
 			case 'a': // the first byte of a request
-				woken := c.activate(0)
-				if woken != (state == stateWaking) {
-					t.Fatalf("activate from state %d: woken %v", state, woken)
+				if from := c.activate(0); from != state {
+					t.Fatalf("activate from state %d: %d", state, from)
 				}
 				if state != stateEnding && state != StateClosed {
 					state, requests = StateActive, requests+1
@@ -52,8 +51,8 @@ func FuzzConnStates(f *testing.F) {
 				if state != StateClosed {
 					state = StateHijacked
 				}
-			case 'd', 'w': // the drain ends it, on a socket or without one
-				to := map[byte]ConnState{'d': stateEnding, 'w': stateWaking}[op]
+			case 'd', 'w', 'p': // the drain ends it, on a socket or without one; or it is parked
+				to := map[byte]ConnState{'d': stateEnding, 'w': stateWaking, 'p': stateParking}[op]
 				word := c.word.Load()
 				if st := stateOf(word); st == StateNew || st == StateIdle {
 					c.word.CompareAndSwap(word, word&^stateMask|uint64(to))

@@ -184,6 +184,9 @@ func (s *Server) nothingLeft() bool {
 	return s.accepting.Load() == 0 && s.conns.open.Load() == 0 && s.work.len() == 0 && s.lingering.len() == 0
 }
 
+// maxTime is later than all times.
+const maxTime time.Duration = math.MaxInt64
+
 // longIdle is how many times LastCall a connection has been idle that gets none.
 // Whoever has been silent for so long is unlikely to speak within one more, and
 // then as likely to cross a FIN at its end as at its begin.
@@ -197,8 +200,8 @@ func (s *Server) lastCallOver(since time.Duration) time.Duration {
 		return since
 	}
 	from := max(since, s.drainBegan)
-	if lastCall > math.MaxInt64-from {
-		return math.MaxInt64
+	if lastCall > maxTime-from {
+		return maxTime
 	}
 	return from + lastCall
 }
@@ -214,15 +217,15 @@ const segmentInterval = 20 * time.Millisecond
 // endIdleConns ends the idle connections whose last call is over, and returns
 // when to look again.
 func (s *Server) endIdleConns() (next time.Duration) {
-	next = math.MaxInt64
 	now := s.now()
+	next = s.endParkedConns(s.lastCallOver)
 	if s.kept.len() > 0 {
 		s.sweepKept(s.kept.len())
-		next = now + keptInterval
+		next = min(next, now+keptInterval)
 	}
 	s.conns.each(func(c *conn) bool {
 		st := stateOf(c.word.Load())
-		if st != StateNew && st != StateIdle && st != stateWaking {
+		if st != StateNew && st != StateIdle && st != stateWaking && st != stateParking {
 			return true
 		}
 		over := s.lastCallOver(time.Duration(c.since.Load()))
@@ -279,6 +282,7 @@ func (s *Server) abort(why error) {
 		cut(c.Conn)
 		return true
 	})
+	s.cutParked()
 	s.lingering.cut()
 	s.awaitUnwinding()
 }

@@ -18,9 +18,10 @@ const (
 	EventAcceptRetry                  // Addr, Err, Duration: accepting failed and is retried after Duration
 	EventListenFail                   // Addr, Err: a listener failed for good, which begins the drain
 	EventPanic                        // Name, Err: tracked work panicked
+	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
 )
 
-var eventNames = [...]string{"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic"}
+var eventNames = [...]string{"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked"}
 
 func (k EventKind) String() string {
 	if k < 0 || int(k) >= len(eventNames) {

@@ -151,8 +151,8 @@ func (r Report) Table() string {
 			row(change.Phase.String(), "%v", spent.Round(time.Microsecond))
 		}
 	}
-	row("open", "%d: new %d, active %d, idle %d, hijacked %d; accepted since %d",
-		r.Open.Total(), r.Open.New, r.Open.Active, r.Open.Idle, r.Open.Hijacked, r.Accepted)
+	row("open", "%d: %v; accepted since %d",
+		r.Open.Total(), r.Open, r.Accepted)
 	row("ended", "told %d, last-called %d, cut %d", r.Told, r.LastCalled, len(r.Cut))
 	for _, c := range r.Cut[:min(len(r.Cut), maxCutShown)] {
 		row("cut", "%v %s %q, for %v, age %v", c.State, c.Remote, c.Route, c.Since.Round(time.Millisecond), c.Age.Round(time.Millisecond))

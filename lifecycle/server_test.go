@@ -583,7 +583,7 @@ func TestNames(t *testing.T) {
 		stateEnding.String():                                    "unknown",
 		EventSignal.String():                                    "signal",
 		EventKind(99).String():                                  "unknown",
-		Counts{1, 2, 3, 4}.String():                             "1 new, 2 active, 3 idle, 4 hijacked",
+		Counts{1, 2, 3, 4, 5}.String():                          "1 new, 2 active, 3 idle, 4 parked, 5 hijacked",
 		Event{Kind: EventHook, Name: `h`}.String():              "hook h",
 		Event{Phase: PhaseReady, Err: io.EOF}.String():          "phase ready: EOF",
 		Event{Kind: EventSignal, Duration: 1e9}.String():        "signal 1s",

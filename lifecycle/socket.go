@@ -28,6 +28,15 @@ func control(sc syscall.Conn, f func(fd uintptr)) bool {
 	return rc.Control(f) == nil
 }
 
+// input is what a socket has to be read.
+type input int
+
+const (
+	inputNone  input = iota // nothing yet
+	inputSome               // bytes
+	inputEnded              // an end of file, or an error
+)
+
 // isClosed reports whether our side has closed the connection. It cannot tell
 // without a socket, and says no.
 func isClosed(nc net.Conn) bool {

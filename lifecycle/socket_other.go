@@ -16,6 +16,12 @@ func endIdle(net.Conn, func() bool) bool { return false }
 // hasInput cannot be asked here.
 func hasInput(net.Conn) bool { return false }
 
+// look cannot be had here.
+func look(uintptr) input { return inputNone }
+
+// connOf cannot be had here.
+func connOf(int) (net.Conn, error) { return nil, errors.ErrUnsupported }
+
 // duplicate cannot be had here: connections do not linger.
 func duplicate(net.Conn) *os.File { return nil }
 

@@ -49,13 +49,21 @@ func endIdle(nc net.Conn, claim func() bool) (did bool) {
 
 func shut(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) }
 
-// readable reports whether bytes wait in the kernel to be read. It takes none,
-// and an end of file is none.
-func readable(fd uintptr) bool {
+// look reports what waits in the kernel to be read. It takes nothing.
+func look(fd uintptr) input {
 	var b [1]byte
 	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return n > 0 && err == nil
+	switch {
+	case n > 0 && err == nil:
+		return inputSome
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return inputNone
+	}
+	return inputEnded
 }
+
+// readable reports whether bytes wait in the kernel to be read.
+func readable(fd uintptr) bool { return look(fd) == inputSome }
 
 // hasInput reports whether bytes wait to be read from the connection's socket.
 func hasInput(nc net.Conn) (has bool) {
@@ -110,7 +118,24 @@ func acceptQueued(ln net.Listener) (net.Conn, error) {
 		return nil, os.NewSyscallError("accept", err)
 	}
 	unix.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "")
+	nc, err := connOf(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+	}
+	return nc, err
+}
+
+// connOf makes a net.Conn of a descriptor, which it takes over if it succeeds.
+func connOf(fd int) (net.Conn, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	f := os.NewFile(uintptr(dup), "")
 	defer func() { _ = f.Close() }() // FileConn takes a duplicate
-	return net.FileConn(f)
+	nc, err := net.FileConn(f)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return nc, err
 }

@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// table is the set of open connections, found by the net.Conn that fasthttp hands
+// table is the set of connections that fasthttp serves, found by the net.Conn that fasthttp hands
 // to its hooks, three times a request. It is a hash table with open addressing,
 // keyed by the pointer in that interface: a look-up takes no lock and costs a
 // quarter of sync.Map's (benchmarks/README.md). Changes take a lock; they come
@@ -17,10 +17,12 @@ import (
 // that was in the table before it began, and so in them too.
 type table struct {
 	slots  atomic.Pointer[[]slot] // a power of two of them, at most half of them used
-	open   atomic.Int64
-	mu     sync.Mutex // guards what follows, and all changes
-	used   int        // slots that hold a connection or removed
-	lastID uint64
+	open   atomic.Int64           // connections, parked ones too, which are not in slots
+	lastID atomic.Uint64
+
+	mu   sync.Mutex // guards what follows, and changes of slots
+	held int        // connections in slots
+	used int        // slots that are not nil
 }
 
 // slot holds a connection, removed, or nil, at which a search ends.
@@ -56,12 +58,18 @@ func (t *table) get(nc net.Conn) *conn {
 	}
 }
 
-// add takes a connection that is not in the table.
+// add takes a connection that has just been opened.
 func (t *table) add(c *conn) {
+	c.id = t.lastID.Add(1)
+	t.open.Add(1)
+	t.put(c)
+}
+
+// put takes a connection that is not in the table.
+func (t *table) put(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lastID++
-	c.id, c.key = t.lastID, keyOf(c.Conn)
+	c.key = keyOf(c.Conn)
 	slots := t.room()
 	i := home(c.key, slots)
 	for at := slots[i].Load(); at != nil && at != removed; at = slots[i].Load() {
@@ -71,7 +79,7 @@ func (t *table) add(c *conn) {
 		t.used++
 	}
 	slots[i].Store(c)
-	t.open.Add(1)
+	t.held++
 }
 
 // room returns slots of which, with one more used, at most half are, and not too
@@ -81,12 +89,11 @@ func (t *table) room() []slot {
 	if p := t.slots.Load(); p != nil {
 		old = *p
 	}
-	open := int(t.open.Load())
-	if 2*(t.used+1) <= len(old) && len(old) <= max(minSlots, 32*(open+1)) {
+	if 2*(t.used+1) <= len(old) && len(old) <= max(minSlots, 32*(t.held+1)) {
 		return old
 	}
 	size := minSlots
-	for size < 4*(open+1) {
+	for size < 4*(t.held+1) {
 		size *= 2
 	}
 	slots := make([]slot, size)
@@ -99,14 +106,23 @@ func (t *table) room() []slot {
 			slots[j].Store(c)
 		}
 	}
-	t.used = open
+	t.used = t.held
 	t.slots.Store(&slots)
 	return slots
 }
 
-// remove forgets a connection, which is in the table, and returns how many are
-// left.
-func (t *table) remove(c *conn) (left int64) {
+// remove forgets a connection, which is in the table and has been closed, and
+// returns how many are open.
+func (t *table) remove(c *conn) (open int64) {
+	t.take(c)
+	return t.closed()
+}
+
+// closed is for a connection that is no longer open, and returns how many are.
+func (t *table) closed() (open int64) { return t.open.Add(-1) }
+
+// take takes a connection out of the table.
+func (t *table) take(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	slots := *t.slots.Load()
@@ -121,11 +137,11 @@ func (t *table) remove(c *conn) (left int64) {
 			t.used--
 		}
 	}
-	return t.open.Add(-1)
+	t.held--
 }
 
-// each calls f for every open connection until it returns false. It may miss
-// those that come or go meanwhile.
+// each calls f for every connection in the table until it returns false. It may
+// miss those that come or go meanwhile.
 func (t *table) each(f func(*conn) bool) {
 	p := t.slots.Load()
 	if p == nil {

@@ -1,0 +1,376 @@
+package lifecycle
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Parking gives back what an idle connection holds: a goroutine with its stack, a
+// read buffer, a write buffer and a RequestCtx, some 16 kB in all.
+//
+// The connection is claimed, idle to parking, and its descriptor duplicated. A read
+// deadline in the past wakes its reader; fasthttp lets go of all that it has, and
+// closes its descriptor. That sends no FIN, as the duplicate is still open. The
+// duplicate goes into a poller. When it turns readable it becomes a net.Conn again,
+// and a new goroutine lets fasthttp serve it.
+//
+// Bytes that come first turn the state to active, and the parking is called off;
+// bytes that come later wait in the kernel for the poller to see. Nobody but
+// fasthttp ever reads one.
+
+// parking is the set of parked connections.
+type parking struct {
+	poller *poller
+	loops  sync.WaitGroup
+	stop   chan struct{} // closed to end loops
+	off    atomic.Bool   // nothing is parked any more
+
+	refused sync.Once // what cannot be parked has been said
+
+	mu    sync.Mutex // guards what follows
+	conns map[int]*parked
+	order list.List // of *parked, by the time of parking
+}
+
+// parked is what is left of a connection. Whoever takes it out of the set owns its
+// descriptor.
+type parked struct {
+	fd              int
+	id, requests    uint64
+	accepted, since time.Duration
+	local, remote   netip.AddrPort // of TCP
+	unix            *[2]string     // local and remote name of a Unix socket
+	at              *list.Element
+}
+
+// startParking begins to park connections, if that is asked for and can be done.
+func (s *Server) startParking() {
+	if s.ParkAfter <= 0 {
+		return
+	}
+	p, err := newPoller()
+	if err != nil {
+		s.emit(Event{Kind: EventNotParked, Err: err})
+		return
+	}
+	s.parking.poller = p
+	s.parking.stop = make(chan struct{})
+	s.parking.conns = make(map[int]*parked)
+	s.parking.loops.Go(s.unparkLoop)
+	s.parking.loops.Go(s.parkLoop)
+}
+
+// stopParking is for the end, when no connection is open.
+func (s *Server) stopParking() {
+	if s.parking.poller == nil {
+		return
+	}
+	close(s.parking.stop)
+	s.parking.poller.close()
+	s.parking.loops.Wait()
+}
+
+// minParkInterval bounds how often parkLoop looks.
+const minParkInterval = time.Millisecond
+
+// parkLoop parks connections that have been idle for ParkAfter, and ends those whose
+// idle timeout is over. A timer a connection would cost each request.
+func (s *Server) parkLoop() {
+	tick := time.NewTicker(max(s.ParkAfter/2, minParkInterval))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.parkIdleConns()
+			s.endParkedConns(s.idleTimeoutOver)
+		case <-s.parking.stop:
+			return
+		}
+	}
+}
+
+func (s *Server) parkIdleConns() {
+	before := s.now() - s.ParkAfter
+	s.conns.each(func(c *conn) bool {
+		if s.phases.load() != PhaseReady || s.parking.off.Load() {
+			return false // the drain wants them as they are
+		}
+		st := stateOf(c.word.Load())
+		if (st == StateIdle || st == stateParking) && time.Duration(c.since.Load()) <= before {
+			s.park(c)
+		}
+		return true
+	})
+}
+
+// park begins to park a connection, or, where fasthttp has set its own deadline over
+// ours, tries again.
+func (s *Server) park(c *conn) {
+	s.wakeMu.Lock()
+	defer s.wakeMu.Unlock()
+	word := c.word.Load()
+	switch stateOf(word) {
+	case StateIdle:
+		if !parkable(c.Conn) {
+			return
+		}
+		fd, err := duplicateFD(c.Conn)
+		if err != nil {
+			return // closed, or no descriptor to be had: another time
+		}
+		c.parkFD = fd
+		if !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateParking)) {
+			closeFD(fd)
+			return
+		}
+	case stateParking:
+	default:
+		return
+	}
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+}
+
+// parkable knows the connections that have a socket and no other state. That of a
+// TLS connection is in the process.
+func parkable(nc net.Conn) bool {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// noteUnparkable says once that connections of a kind are not parked.
+func (s *Server) noteUnparkable(nc net.Conn) {
+	if s.parking.poller != nil && !parkable(nc) {
+		s.parking.refused.Do(func() {
+			s.emit(Event{Kind: EventNotParked, Err: fmt.Errorf("lifecycle: connections of type %T are not parked", nc)})
+		})
+	}
+}
+
+// callOffParking is for a connection on which a request came first.
+func (s *Server) callOffParking(c *conn) {
+	s.restoreDeadline(c)
+	closeFD(c.parkFD)
+}
+
+// enterParked is for a connection of which fasthttp has let go.
+func (s *Server) enterParked(c *conn, since time.Duration) {
+	p := &parked{
+		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
+		accepted: c.accepted, since: since,
+	}
+	switch local := c.LocalAddr().(type) {
+	case *net.TCPAddr:
+		remote, _ := c.RemoteAddr().(*net.TCPAddr)
+		p.local, p.remote = local.AddrPort(), remote.AddrPort()
+	default:
+		p.unix = &[2]string{addrString(local), addrString(c.RemoteAddr())}
+	}
+	s.conns.take(c)
+	if s.phases.load() != PhaseReady {
+		s.resume(p, StateIdle) // the drain has begun meanwhile
+		return
+	}
+	s.parking.mu.Lock()
+	s.parking.conns[p.fd] = p
+	p.at = s.parking.order.PushBack(p)
+	err := s.parking.poller.add(p.fd)
+	if err != nil {
+		s.takeOut(p)
+	}
+	s.parking.mu.Unlock()
+	if err != nil {
+		s.parking.off.Store(true) // another time would fare no better
+		s.emit(Event{Kind: EventNotParked, Err: err})
+		s.resume(p, StateIdle)
+	}
+}
+
+// takeOut takes a connection out of the set. parking.mu is held.
+func (s *Server) takeOut(p *parked) {
+	delete(s.parking.conns, p.fd)
+	s.parking.order.Remove(p.at)
+	s.parking.poller.remove(p.fd)
+}
+
+// unparkLoop brings back the connections on which something has come.
+func (s *Server) unparkLoop() {
+	for {
+		fds, err := s.parking.poller.wait()
+		if err != nil {
+			return
+		}
+		for _, fd := range fds {
+			switch p, in := s.takeOutReady(fd); in {
+			case inputSome:
+				s.resume(p, StateActive)
+			case inputEnded: // the client has closed it
+				s.dropParked(p)
+			case inputNone:
+			}
+		}
+	}
+}
+
+// takeOutReady takes a connection out of the set if something has come on it. The
+// poller may have spoken of another one, which had the same descriptor before.
+func (s *Server) takeOutReady(fd int) (*parked, input) {
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	p := s.parking.conns[fd]
+	if p == nil {
+		return nil, inputNone
+	}
+	in := look(uintptr(fd))
+	if in != inputNone {
+		s.takeOut(p)
+	}
+	return p, in
+}
+
+// resume has fasthttp serve a connection again. It is active if something has come:
+// what is idle might be parked while fasthttp waits for its first byte, and would
+// answer that with a 408, as to any new connection.
+func (s *Server) resume(p *parked, st ConnState) {
+	nc, err := connOf(p.fd)
+	if err != nil {
+		if isTemporary(err) { // no descriptor to be had; the request waits
+			time.AfterFunc(minAcceptPause, func() { s.resume(p, st) })
+			return
+		}
+		s.dropParked(p)
+		return
+	}
+	c := &conn{Conn: nc, id: p.id, accepted: p.accepted}
+	c.since.Store(int64(p.since))
+	c.word.Store(p.requests*oneRequest | uint64(st))
+	s.conns.put(c)
+	if s.cutting.Load() {
+		cut(nc)
+	}
+	if s.connState != nil {
+		s.connState(nc, fasthttp.StateNew)
+	}
+	s.noticeIdle()
+	go func() {
+		if err := s.HTTP.ServeConn(nc); errors.Is(err, fasthttp.ErrConcurrencyLimit) {
+			s.setConnState(nc, fasthttp.StateClosed) // fasthttp has answered, and tells nobody
+		}
+	}()
+}
+
+// dropParked closes a connection that has been taken out of the set.
+func (s *Server) dropParked(p *parked) {
+	closeFD(p.fd)
+	if s.conns.closed() == 0 {
+		s.signalChange()
+	}
+}
+
+// idleTimeoutOver is when a parked connection's idle timeout ends.
+func (s *Server) idleTimeoutOver(since time.Duration) time.Duration {
+	d := s.HTTP.IdleTimeout
+	if d <= 0 {
+		d = s.HTTP.ReadTimeout // as fasthttp has it
+	}
+	if d <= 0 {
+		return maxTime
+	}
+	return since + d
+}
+
+// endParkedConns ends the parked connections whose time is over and that have nothing
+// pending. over says when that is, and rises with when they became idle. It returns
+// when to look again.
+func (s *Server) endParkedConns(over func(since time.Duration) time.Duration) (next time.Duration) {
+	now := s.now()
+	for _, p := range s.parkedUntil(now, over, &next) {
+		s.parking.mu.Lock()
+		mine := s.parking.conns[p.fd] == p && look(uintptr(p.fd)) != inputSome
+		if mine {
+			s.takeOut(p)
+		}
+		s.parking.mu.Unlock()
+		if !mine {
+			continue // it is being resumed, or will be at once
+		}
+		if s.phases.load() >= PhaseDraining {
+			s.lastCalled.Add(1)
+		}
+		s.dropParked(p)
+	}
+	return next
+}
+
+// parkedUntil returns the parked connections whose time is over, and in next when
+// that of the first other one is. They became idle almost in the order in which they
+// were parked: out of it by at most the time between two looks.
+func (s *Server) parkedUntil(now time.Duration, over func(since time.Duration) time.Duration, next *time.Duration) (due []*parked) {
+	*next = maxTime
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	for e := s.parking.order.Front(); e != nil; e = e.Next() {
+		p := e.Value.(*parked)
+		if at := over(p.since); at > now {
+			*next = at
+			break
+		}
+		due = append(due, p)
+	}
+	return due
+}
+
+// eachParked calls f for every parked connection. It holds up their unparking.
+func (s *Server) eachParked(f func(*parked)) {
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	for _, p := range s.parking.conns {
+		f(p)
+	}
+}
+
+func (s *Server) parkedLen() int {
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	return len(s.parking.conns)
+}
+
+// cutParked closes all parked connections.
+func (s *Server) cutParked() {
+	var all []*parked
+	s.eachParked(func(p *parked) { all = append(all, p) })
+	for _, p := range all {
+		s.parking.mu.Lock()
+		mine := s.parking.conns[p.fd] == p
+		if mine {
+			s.takeOut(p)
+		}
+		s.parking.mu.Unlock()
+		if mine {
+			s.dropParked(p)
+		}
+	}
+}
+
+func (p *parked) info(now time.Duration) ConnInfo {
+	info := ConnInfo{
+		ID: p.id, State: StateParked, Requests: p.requests,
+		Age: now - p.accepted, Since: max(0, now-p.since),
+	}
+	if p.unix != nil {
+		info.Local, info.Remote = p.unix[0], p.unix[1]
+	} else {
+		info.Local, info.Remote = p.local.String(), p.remote.String()
+	}
+	return info
+}

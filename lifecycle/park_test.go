@@ -1,0 +1,290 @@
+//go:build linux
+
+package lifecycle
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const parkSoon = 2 * time.Millisecond
+
+// untilParked waits until n connections are parked.
+func (r *running) untilParked(n int) {
+	r.t.Helper()
+	for began := time.Now(); r.Counts().Parked != n; time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			r.t.Fatalf("counts %v; want %d parked", r.Counts(), n)
+		}
+	}
+}
+
+func TestParkedConnectionComesBack(t *testing.T) {
+	for _, kind := range []string{"tcp", "unix"} {
+		t.Run(kind, func(t *testing.T) {
+			r := runKind(t, kind, &Server{HTTP: quiet(hello), ParkAfter: parkSoon})
+			c := r.dial()
+			c.get("/")
+			before := r.Conns()[0]
+			for i := range uint64(5) {
+				r.untilParked(1)
+				info := r.Conns()[0]
+				if info.ID != before.ID || info.State != StateParked || info.Requests != i+1 || info.Remote != before.Remote || info.Local != before.Local || info.Age <= info.Since {
+					t.Fatalf("parked: %+v, before: %+v", info, before)
+				}
+				if resp := c.get("/"); body(resp) != "hello" || resp.Close {
+					t.Fatalf("answered %v", resp.Status)
+				}
+			}
+			if n := r.conns.open.Load(); n != 1 {
+				t.Errorf("%d connections are open", n)
+			}
+			r.untilParked(1)
+			_ = c.Close() // which is seen
+			for r.Counts().Total() > 0 {
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+}
+
+func TestParkedConnectionIsIdle(t *testing.T) {
+	t.Run("idle timeout", func(t *testing.T) {
+		s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
+		s.HTTP.IdleTimeout = 50 * time.Millisecond
+		r := runTCP(t, s)
+		c := r.dial()
+		c.get("/")
+		r.untilParked(1)
+		c.wantEOF()
+		for r.Counts().Total() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	t.Run("last call, unused", func(t *testing.T) {
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: parkSoon})
+		c := r.dial()
+		c.get("/")
+		r.untilParked(1)
+		r.Drain()
+		c.wantEOF()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+		if rep := r.Report(); rep.Open != (Counts{Parked: 1}) || rep.LastCalled != 1 {
+			t.Errorf("report %+v", rep)
+		}
+	})
+	t.Run("last call, used", func(t *testing.T) {
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: parkSoon, LastCall: time.Hour})
+		c := r.dial()
+		c.get("/")
+		r.untilParked(1)
+		r.Drain()
+		if resp := c.get("/"); !resp.Close || body(resp) != "hello" {
+			t.Errorf("answered %v, close %v", resp.Status, resp.Close)
+		}
+		c.wantEOF()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("cut", func(t *testing.T) {
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: parkSoon, LastCall: UntilIdle, DrainTimeout: 10 * time.Millisecond, AbortTimeout: -1})
+		c := r.dial()
+		c.get("/")
+		r.untilParked(1)
+		r.Drain()
+		if err := r.wait(); !errors.Is(err, ErrDrainTimeout) {
+			t.Error(err)
+		}
+		c.wantEOF()
+		if cut := r.Report().Cut; len(cut) != 1 || cut[0].State != StateParked {
+			t.Errorf("cut %+v", cut)
+		}
+	})
+	t.Run("requests are counted on", func(t *testing.T) {
+		s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
+		s.HTTP.MaxRequestsPerConn = 3
+		r := runTCP(t, s)
+		c := r.dial()
+		for i := range 3 {
+			if resp := c.get("/"); resp.Close != (i == 2) {
+				t.Errorf("request %d, close %v", i+1, resp.Close)
+			}
+			if i < 2 {
+				r.untilParked(1)
+			}
+		}
+		c.wantEOF()
+	})
+}
+
+// A slow request is no idle connection.
+func TestBusyConnectionIsNotParked(t *testing.T) {
+	g := newGate()
+	r := runTCP(t, &Server{HTTP: quiet(g.handle), ParkAfter: time.Millisecond})
+	c, silent := r.dial(), r.dial()
+	c.send(request)
+	<-g.entered
+	for range 20 {
+		time.Sleep(time.Millisecond)
+		if n := r.Counts(); n != (Counts{New: 1, Active: 1}) {
+			t.Fatalf("counts %v", n)
+		}
+	}
+	close(g.release)
+	if resp := c.response(); body(resp) != "late" {
+		t.Errorf("answered %v", resp.Status)
+	}
+	_ = silent.Close()
+}
+
+// What cannot be parked is served as ever, and said once.
+func TestTLSIsNotParked(t *testing.T) {
+	var said atomic.Int32
+	s := &Server{HTTP: quiet(hello), ParkAfter: time.Millisecond, OnEvent: func(e Event) {
+		if e.Kind == EventNotParked && e.Err != nil {
+			said.Add(1)
+		}
+	}}
+	r := runKind(t, "tls", s)
+	for range 2 {
+		c := r.dial()
+		c.get("/")
+		time.Sleep(10 * time.Millisecond)
+		c.get("/")
+	}
+	if n := r.Counts(); n != (Counts{Idle: 2}) || said.Load() != 1 {
+		t.Errorf("counts %v, said %d times", n, said.Load())
+	}
+}
+
+// Connections that are parked and woken all the time, by clients whose pauses lie
+// around ParkAfter, lose nothing and mix nothing up.
+func TestParkingTorture(t *testing.T) {
+	requests := 20_000
+	if testing.Short() {
+		requests = 2_000
+	}
+	torture(t, requests)
+}
+
+func torture(t *testing.T, requests int) {
+	h := quiet(func(ctx *fasthttp.RequestCtx) {
+		ctx.SetBody(ctx.PostBody())
+	})
+	h.IdleTimeout = time.Minute
+	var newConns atomic.Int64
+	h.ConnState = func(_ net.Conn, st fasthttp.ConnState) {
+		if st == fasthttp.StateNew {
+			newConns.Add(1)
+		}
+	}
+	r := runTCP(t, &Server{HTTP: h, ParkAfter: parkSoon})
+	files := openFiles(t)
+	const clients = 64
+	var left atomic.Int64
+	left.Store(int64(requests))
+	var all sync.WaitGroup
+	for n := range clients {
+		all.Go(func() {
+			nc := r.dialRaw()
+			defer func() { _ = nc.Close() }()
+			in := bufio.NewReader(nc)
+			for i := 0; left.Add(-1) >= 0; i++ {
+				want := fmt.Sprintf("client %d, request %d %s", n, i, strings.Repeat("x", rand.IntN(100)))
+				message := fmt.Sprintf("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", len(want), want)
+				split := len(message)
+				if n%2 == 0 {
+					split = 1 + rand.IntN(len(message)-1)
+				}
+				_ = nc.SetDeadline(time.Now().Add(patience))
+				if _, err := io.WriteString(nc, message[:split]); err != nil {
+					t.Errorf("client %d, request %d: %v", n, i, err)
+					return
+				}
+				if split < len(message) {
+					time.Sleep(rand.N(4 * time.Millisecond))
+					if _, err := io.WriteString(nc, message[split:]); err != nil {
+						t.Errorf("client %d, request %d: %v", n, i, err)
+						return
+					}
+				}
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Errorf("client %d, request %d: %v", n, i, err)
+					return
+				}
+				got, err := io.ReadAll(resp.Body)
+				if err != nil || string(got) != want {
+					t.Errorf("client %d, request %d: answered %q, %v; want %q", n, i, got, err, want)
+					return
+				}
+				time.Sleep(rand.N(12 * time.Millisecond))
+			}
+		})
+	}
+	all.Wait()
+	for r.Counts().Total() > 0 || openFiles(t) > files {
+		time.Sleep(time.Millisecond)
+	}
+	if n := r.conns.open.Load(); n != 0 {
+		t.Errorf("%d connections are open, and none is", n)
+	}
+	t.Logf("%d requests, %d times unparked", requests, newConns.Load()-clients)
+	if newConns.Load() < int64(requests/10) {
+		t.Errorf("only %d times unparked", newConns.Load()-clients)
+	}
+	r.Drain()
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The drain comes while connections are being parked and woken.
+func TestParkingLosesNothingInADrain(t *testing.T) {
+	for range 20 {
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Millisecond})
+		var all sync.WaitGroup
+		for range 32 {
+			c := r.dial()
+			all.Go(func() {
+				for {
+					if _, err := io.WriteString(c.Conn, request); err != nil {
+						t.Errorf("send: %v", err)
+						return
+					}
+					resp, err := http.ReadResponse(c.r, nil)
+					if err != nil {
+						t.Errorf("response: %v", err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					if resp.Close {
+						return
+					}
+					time.Sleep(rand.N(5 * time.Millisecond))
+				}
+			})
+		}
+		time.Sleep(20*time.Millisecond + rand.N(10*time.Millisecond))
+		r.Drain()
+		all.Wait()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
