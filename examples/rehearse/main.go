@@ -22,16 +22,22 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 200, "`shutdowns` of each server under each load")
-	serve := flag.String("serve", "", "be a `peer`: fasthttp or nethttp, on -addr")
+	idle := flag.Int("idle", 10_000, "idle `connections` of the last table; 0 for none")
+	idleRounds := flag.Int("idle-rounds", 5, "`shutdowns` of each server for that")
+	serve := flag.String("serve", "", "be a `peer`: fasthttp, net/http or close(2), on -addr")
 	addr := flag.String("addr", "", "`address` of -serve")
 	cert := flag.String("cert", "", "PEM `file` of -serve")
 	key := flag.String("key", "", "PEM `file` of -serve")
+	idleTimeout := flag.Duration("idle-timeout", 4*time.Second, "of -serve")
 	flag.Parse()
 	var err error
-	if *serve != "" {
-		err = servePeer(*serve, *addr, *cert, *key)
-	} else {
-		err = rehearse(*rounds)
+	switch *serve {
+	case "":
+		err = rehearse(*rounds, *idle, *idleRounds)
+	case "close(2)":
+		err = serveAndClose(*addr)
+	default:
+		err = servePeer(*serve, *addr, *cert, *key, *idleTimeout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "rehearse:", err)
@@ -57,9 +63,25 @@ var loads = []load{
 	{name: "20 ms away", delay: 20 * time.Millisecond, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
 }
 
+// server is a program to be shut down.
+type server struct {
+	name string
+	run  func(args ...string) *rehearsal.Cmd
+}
+
+// ours is the name of the bundled server.
+const ours = "lastcall"
+
+// peer is this program, as another server.
+func peer(name string) server {
+	return server{name, func(args ...string) *rehearsal.Cmd {
+		return rehearsal.Command(os.Args[0], append(args, "-serve", name)...)
+	}}
+}
+
 // rehearse shuts the servers down in turn, and fails if the bundled one has lost a
 // request.
-func rehearse(rounds int) error {
+func rehearse(rounds, idle, idleRounds int) error {
 	dir, err := os.MkdirTemp("", "rehearse")
 	if err != nil {
 		return err
@@ -71,25 +93,14 @@ func rehearse(rounds int) error {
 	if err := build.Run(); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	cert, key, err := certificate(dir)
 	if err != nil {
 		return err
 	}
-	servers := []struct {
-		name string
-		run  func(args ...string) *rehearsal.Cmd
-	}{
-		{"lastcall", func(args ...string) *rehearsal.Cmd { return rehearsal.Command(bundled, append(args, "-log", "off")...) }},
-		{"fasthttp", func(args ...string) *rehearsal.Cmd {
-			return rehearsal.Command(self, append(args, "-serve", "fasthttp")...)
-		}},
-		{"net/http", func(args ...string) *rehearsal.Cmd {
-			return rehearsal.Command(self, append(args, "-serve", "nethttp")...)
-		}},
+	servers := []server{
+		{ours, func(args ...string) *rehearsal.Cmd { return rehearsal.Command(bundled, append(args, "-log", "off")...) }},
+		peer("fasthttp"),
+		peer("net/http"),
 	}
 
 	fmt.Printf("Requests lost a shutdown (mean), of %d shutdowns each, and the median time a shutdown took:\n\n", rounds)
@@ -98,10 +109,10 @@ func rehearse(rounds int) error {
 		fmt.Printf(" %s |", s.name)
 	}
 	fmt.Print("\n|---|---|---|---|\n")
-	ours := 0
+	failed := 0
 	for _, l := range loads {
 		fmt.Printf("| %s |", l.name)
-		for i, s := range servers {
+		for _, s := range servers {
 			addr, err := rehearsal.FreeAddr()
 			if err != nil {
 				return err
@@ -121,17 +132,20 @@ func rehearse(rounds int) error {
 				return err
 			}
 			fmt.Printf(" %.4g, %v |", float64(len(result.Lost))/float64(result.Rounds), result.MedianDrain().Round(time.Millisecond))
-			if i == 0 && len(result.Lost)+len(result.Errors) > 0 {
-				ours += len(result.Lost) + len(result.Errors)
+			if s.name == ours && len(result.Lost)+len(result.Errors) > 0 {
+				failed += len(result.Lost) + len(result.Errors)
 				fmt.Fprint(os.Stderr, result)
 			}
 		}
 		fmt.Println()
 	}
-	if ours > 0 {
-		return fmt.Errorf("the bundled server lost requests, or failed: %d", ours)
+	if failed > 0 {
+		return fmt.Errorf("the bundled server lost requests, or failed: %d", failed)
 	}
-	return nil
+	if idle == 0 {
+		return nil
+	}
+	return rehearseIdle(servers, idle, idleRounds)
 }
 
 // certificate writes a self-signed certificate and its key.

@@ -19,7 +19,7 @@ const peerTimeout = 10 * time.Second
 
 // servePeer is a server as the peer's documentation shows it: SIGTERM, then its own
 // graceful shutdown, awaited.
-func servePeer(name, addr, cert, key string) error {
+func servePeer(name, addr, cert, key string, idleTimeout time.Duration) error {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	var lc net.ListenConfig
@@ -31,21 +31,21 @@ func servePeer(name, addr, cert, key string) error {
 	var shutdown func(context.Context) error
 	switch name {
 	case "fasthttp":
-		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetBody(ctx.PostBody()) }, IdleTimeout: 4 * time.Second}
+		s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetBody(ctx.PostBody()) }, IdleTimeout: idleTimeout}
 		shutdown = s.ShutdownWithContext
 		serve = func() error { return s.Serve(ln) }
 		if cert != "" {
 			serve = func() error { return s.ServeTLS(ln, cert, key) }
 		}
-	case "nethttp":
-		s := &http.Server{Handler: http.HandlerFunc(echo), IdleTimeout: 4 * time.Second, ReadHeaderTimeout: peerTimeout}
+	case "net/http":
+		s := &http.Server{Handler: http.HandlerFunc(echo), IdleTimeout: idleTimeout, ReadHeaderTimeout: peerTimeout}
 		shutdown = s.Shutdown
 		serve = func() error { return s.Serve(ln) }
 		if cert != "" {
 			serve = func() error { return s.ServeTLS(ln, cert, key) }
 		}
 	default:
-		return fmt.Errorf("-serve %q: want fasthttp or nethttp", name)
+		return fmt.Errorf("-serve %q: want fasthttp, net/http or close(2)", name)
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- serve() }()
