@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -37,6 +38,13 @@ type running struct {
 	mem  *fasthttputil.InmemoryListener // of an in-memory server
 }
 
+// parkAfter is the ParkAfter of tests that set none: LASTCALL_PARK_AFTER, so that
+// all of them can be run with parking too.
+var parkAfter = sync.OnceValue(func() time.Duration {
+	d, _ := time.ParseDuration(os.Getenv("LASTCALL_PARK_AFTER"))
+	return d
+})
+
 // hello is the handler of tests that do not care.
 func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }
 
@@ -51,6 +59,9 @@ func (nolog) Printf(string, ...any) {}
 // run starts s and ends it with the test.
 func run(t testing.TB, s *Server) *running {
 	t.Helper()
+	if s.ParkAfter == 0 {
+		s.ParkAfter = parkAfter()
+	}
 	r := &running{Server: s, t: t, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)

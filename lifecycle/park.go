@@ -28,9 +28,9 @@ import (
 
 // parking is the set of parked connections.
 type parking struct {
-	poller *poller
 	loops  sync.WaitGroup
-	stop   chan struct{} // closed to end loops
+	stop   chan struct{} // closed to end loops; nil if nothing is to be parked
+	poller *poller       // nil until a connection is to be parked
 	off    atomic.Bool   // nothing is parked any more
 
 	refused sync.Once // what cannot be parked has been said
@@ -51,31 +51,50 @@ type parked struct {
 	at              *list.Element
 }
 
-// startParking begins to park connections, if that is asked for and can be done.
+// startParking begins to park connections, if that is asked for.
 func (s *Server) startParking() {
 	if s.ParkAfter <= 0 {
 		return
 	}
-	p, err := newPoller()
-	if err != nil {
-		s.emit(Event{Kind: EventNotParked, Err: err})
-		return
-	}
-	s.parking.poller = p
 	s.parking.stop = make(chan struct{})
-	s.parking.conns = make(map[int]*parked)
-	s.parking.loops.Go(s.unparkLoop)
 	s.parking.loops.Go(s.parkLoop)
 }
 
 // stopParking is for the end, when no connection is open.
 func (s *Server) stopParking() {
-	if s.parking.poller == nil {
+	if s.parking.stop == nil {
 		return
 	}
 	close(s.parking.stop)
-	s.parking.poller.close()
 	s.parking.loops.Wait()
+}
+
+// canPark reports whether a connection can be parked. For the first one that can it
+// makes the poller. It is called by parkLoop alone.
+func (s *Server) canPark(nc net.Conn) bool {
+	p := &s.parking
+	if !parkable(nc) || p.off.Load() {
+		return false
+	}
+	if p.poller != nil {
+		return true
+	}
+	poller, err := newPoller()
+	if err != nil {
+		s.giveUpParking(err)
+		return false
+	}
+	p.mu.Lock()
+	p.poller, p.conns = poller, make(map[int]*parked)
+	p.mu.Unlock()
+	p.loops.Go(s.unparkLoop)
+	return true
+}
+
+// giveUpParking is for what would fare no better another time.
+func (s *Server) giveUpParking(err error) {
+	s.parking.off.Store(true)
+	s.emit(Event{Kind: EventNotParked, Err: err})
 }
 
 // minParkInterval bounds how often parkLoop looks.
@@ -86,6 +105,11 @@ const minParkInterval = time.Millisecond
 func (s *Server) parkLoop() {
 	tick := time.NewTicker(max(s.ParkAfter/2, minParkInterval))
 	defer tick.Stop()
+	defer func() {
+		if s.parking.poller != nil {
+			s.parking.poller.close() // which ends unparkLoop
+		}
+	}()
 	for {
 		select {
 		case <-tick.C:
@@ -100,7 +124,7 @@ func (s *Server) parkLoop() {
 func (s *Server) parkIdleConns() {
 	before := s.now() - s.ParkAfter
 	s.conns.each(func(c *conn) bool {
-		if s.phases.load() != PhaseReady || s.parking.off.Load() {
+		if s.phases.load() != PhaseReady {
 			return false // the drain wants them as they are
 		}
 		st := stateOf(c.word.Load())
@@ -119,7 +143,7 @@ func (s *Server) park(c *conn) {
 	word := c.word.Load()
 	switch stateOf(word) {
 	case StateIdle:
-		if !parkable(c.Conn) {
+		if !s.canPark(c.Conn) {
 			return
 		}
 		fd, err := duplicateFD(c.Conn)
@@ -150,7 +174,7 @@ func parkable(nc net.Conn) bool {
 
 // noteUnparkable says once that connections of a kind are not parked.
 func (s *Server) noteUnparkable(nc net.Conn) {
-	if s.parking.poller != nil && !parkable(nc) {
+	if s.ParkAfter > 0 && !parkable(nc) {
 		s.parking.refused.Do(func() {
 			s.emit(Event{Kind: EventNotParked, Err: fmt.Errorf("lifecycle: connections of type %T are not parked", nc)})
 		})
@@ -190,8 +214,7 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 	}
 	s.parking.mu.Unlock()
 	if err != nil {
-		s.parking.off.Store(true) // another time would fare no better
-		s.emit(Event{Kind: EventNotParked, Err: err})
+		s.giveUpParking(err)
 		s.resume(p, StateIdle)
 	}
 }
@@ -283,7 +306,7 @@ func (s *Server) idleTimeoutOver(since time.Duration) time.Duration {
 	if d <= 0 {
 		d = s.HTTP.ReadTimeout // as fasthttp has it
 	}
-	if d <= 0 {
+	if d <= 0 || d > maxTime-since {
 		return maxTime
 	}
 	return since + d

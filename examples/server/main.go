@@ -48,6 +48,7 @@ func build(o options, log zerolog.Logger) (*toolkit.Server, error) {
 	b := toolkit.New().
 		Logger(log).
 		IdleTimeout(o.idleTimeout).
+		ParkAfter(o.parkAfter).
 		ShutdownDelay(o.shutdownDelay).
 		LastCall(o.lastCall).
 		DrainTimeout(o.drainTimeout).

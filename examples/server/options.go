@@ -31,7 +31,7 @@ type options struct {
 	addr, unix, cert, key string
 	mode, log             string
 
-	idleTimeout, shutdownDelay, lastCall, drainTimeout, abortTimeout time.Duration
+	idleTimeout, parkAfter, shutdownDelay, lastCall, drainTimeout, abortTimeout time.Duration
 }
 
 const usage = `The bundled lastcall server. Try, from another terminal:
@@ -65,6 +65,7 @@ func parseOptions(args []string, getenv func(string) string, w io.Writer) (optio
 	text(&o.mode, "mode", modeBusy, "what holds the exit: busy (connections with a request under way), idle (all, until their idle timeout), once (each closes after its response)")
 	text(&o.log, "log", logConsole, "log `format`: console, json or off")
 	duration(&o.idleTimeout, "idle-timeout", 4*time.Second, "how long a connection may rest between requests")
+	duration(&o.parkAfter, "park-after", 0, "how long a connection may rest before its memory is given back; 0 for ever")
 	duration(&o.shutdownDelay, "shutdown-delay", 0, "how long to keep accepting when the drain has begun")
 	duration(&o.lastCall, "last-call", lifecycle.DefaultLastCall, "how long the drain lets an idle connection send one more request")
 	duration(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the drain may take; 0 for no limit")
@@ -89,7 +90,7 @@ func parseOptions(args []string, getenv func(string) string, w io.Writer) (optio
 		return o, err
 	}
 	for name, d := range map[string]time.Duration{
-		"idle-timeout": o.idleTimeout, "shutdown-delay": o.shutdownDelay, "last-call": o.lastCall,
+		"idle-timeout": o.idleTimeout, "park-after": o.parkAfter, "shutdown-delay": o.shutdownDelay, "last-call": o.lastCall,
 		"drain-timeout": o.drainTimeout, "abort-timeout": o.abortTimeout,
 	} {
 		if d < 0 {
