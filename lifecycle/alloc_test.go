@@ -5,6 +5,7 @@ package lifecycle
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
@@ -100,5 +101,30 @@ func BenchmarkState(b *testing.B) {
 	for b.Loop() {
 		s.setConnState(nc, fasthttp.StateActive)
 		s.setConnState(nc, fasthttp.StateIdle)
+	}
+}
+
+// BenchmarkClientContext is what it costs a request to watch its client, beside one
+// that does not, over loopback.
+func BenchmarkClientContext(b *testing.B) {
+	for _, name := range []string{"unwatched", "context", "watched"} {
+		b.Run(name, func(b *testing.B) {
+			s := &Server{}
+			s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+				switch name {
+				case "context":
+					_ = s.ClientContext(ctx).Err()
+				case "watched":
+					_ = s.ClientContext(ctx).Done()
+				}
+				ctx.SetBodyString("hello")
+			})
+			c := &keepAlive{Conn: runTCP(b, s).dialRaw()}
+			_ = c.SetDeadline(time.Time{})
+			b.ReportAllocs()
+			for b.Loop() {
+				c.exchange()
+			}
+		})
 	}
 }

@@ -92,6 +92,8 @@ type conn struct {
 	// to the connection's goroutine.
 	tail *os.File
 
+	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
+
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
 	parkFD int
@@ -447,6 +449,10 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 	}
 	s.handler(ctx)
 	c.leave()
+	if cc := c.client.Load(); cc != nil {
+		c.client.Store(nil)
+		cc.end()
+	}
 	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
 		ctx.SetConnectionClose() // fasthttp counts from the last parking on
 	}

@@ -208,7 +208,7 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 	s.parking.mu.Lock()
 	s.parking.conns[p.fd] = p
 	p.at = s.parking.order.PushBack(p)
-	err := s.parking.poller.add(p.fd)
+	err := s.parking.poller.add(p.fd, pollInput|pollEnd)
 	if err != nil {
 		s.takeOut(p)
 	}

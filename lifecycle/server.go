@@ -115,6 +115,7 @@ type Server struct {
 
 	conns     table
 	parking   parking
+	clients   clients
 	kept      kept
 	lingering lingering
 	work      work
@@ -292,6 +293,7 @@ func (s *Server) closeListeners() {
 // exit runs the exit hooks and closes the life.
 func (s *Server) exit(err error) error {
 	s.stopParking()
+	s.clients.stop()
 	s.enterPhase(PhaseExiting, "")
 	hookErr := s.runExitHooks()
 	s.cancel(nil)

@@ -1,6 +1,7 @@
 package toolkit
 
 import (
+	"context"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -33,4 +34,16 @@ func exemptStreams(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			_ = ctx.SetWriteDeadline(time.Time{})
 		}
 	}
+}
+
+// ClientContext returns a context that ends when the request's client has gone, the
+// drain's deadline has come or the handler has returned. See
+// lifecycle.Server.ClientContext, which has the details and the price. Outside of a
+// server it returns one that does not end.
+func ClientContext(ctx *fasthttp.RequestCtx) context.Context {
+	s := FromRequest(ctx)
+	if s == nil {
+		return context.Background()
+	}
+	return s.Server.ClientContext(ctx)
 }

@@ -496,3 +496,19 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		}
 	}
 }
+
+func TestClientContext(t *testing.T) {
+	inside := make(chan context.Context, 1)
+	r := run(t, loopback().Get("/", func(ctx *fasthttp.RequestCtx) {
+		client := ClientContext(ctx)
+		if client.Err() != nil {
+			t.Error(client.Err())
+		}
+		inside <- client
+	}))
+	r.dial().get("/")
+	<-(<-inside).Done() // with the handler's end
+	if outside := ClientContext(&fasthttp.RequestCtx{}); outside.Err() != nil || outside.Done() != nil {
+		t.Error("a context outside of a server")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,4 +316,38 @@ func TestConnsShowsTheConnectionThatAsks(t *testing.T) {
 	if table.Phase != "ready" || table.Counts != (lifecycle.Counts{Active: 1}) {
 		t.Errorf("phase %s, counts %v", table.Phase, table.Counts)
 	}
+}
+
+func TestSlowEndsWhenItsClientGoes(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	c := p.dial()
+	c.sendGet("/slow?ms=60000")
+	p.awaitRoute("GET /slow")
+	_ = c.Close()
+	p.await("the client has gone")
+	p.drain()
+	p.wantExit(0)
+}
+
+func TestParkAfter(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("nothing is parked here")
+	}
+	p := start(t, "-park-after", "5ms")
+	idle := p.dial()
+	idle.get("/hello").want(t, http.StatusOK, greeting)
+	p.until("parked", func() bool {
+		for _, c := range p.conns() {
+			if c.State == "parked" && c.Remote == idle.LocalAddr().String() && c.Requests == 1 {
+				return true
+			}
+		}
+		return false
+	})
+	idle.get("/hello").want(t, http.StatusOK, greeting)
+	p.drain()
+	idle.wantEOF()
+	p.wantExit(0)
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 )
 
@@ -36,17 +39,22 @@ func end(ctx *fasthttp.RequestCtx) {
 	ctx.SetBodyString("Closedown")
 }
 
-// slow takes its time. The drain waits for it; the server's context ends when the
-// drain's deadline has come.
+// slow takes its time, unless its client goes, or the drain's deadline comes.
 func slow(ctx *fasthttp.RequestCtx) {
 	ms, ok := number(ctx, "ms", 1000)
 	if !ok {
 		return
 	}
+	client := toolkit.ClientContext(ctx)
 	select {
 	case <-time.After(time.Duration(ms) * time.Millisecond):
 		ctx.SetBodyString("done")
-	case <-toolkit.FromRequest(ctx).Context().Done():
+	case <-client.Done():
+		if errors.Is(context.Cause(client), lifecycle.ErrClientGone) {
+			log := toolkit.Logger(ctx)
+			log.Info().Msg("the client has gone")
+			return
+		}
 		ctx.Error("the server is going down", fasthttp.StatusServiceUnavailable)
 	}
 }

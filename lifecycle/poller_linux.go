@@ -36,9 +36,20 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-func (p *poller) add(fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)} //nolint:gosec // a descriptor fits
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &event))
+// What a poller waits for on a descriptor.
+const (
+	pollInput = unix.EPOLLIN
+	pollEnd   = unix.EPOLLRDHUP   // errors are always waited for
+	pollOnce  = unix.EPOLLONESHOT // then nothing more, until modify
+)
+
+func (p *poller) add(fd, events int) error { return p.control(unix.EPOLL_CTL_ADD, fd, events) }
+
+func (p *poller) modify(fd, events int) error { return p.control(unix.EPOLL_CTL_MOD, fd, events) }
+
+func (p *poller) control(op, fd, events int) error {
+	event := unix.EpollEvent{Events: uint32(events), Fd: int32(fd)} //nolint:gosec // both fit
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, op, fd, &event))
 }
 
 func (p *poller) remove(fd int) { _ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) }
@@ -69,3 +80,22 @@ func duplicateFD(nc net.Conn) (dup int, err error) {
 }
 
 func closeFD(fd int) { _ = unix.Close(fd) }
+
+// closeNotified reports whether what waits to be read from a TLS connection's socket
+// is its client's close_notify, and not a request: a record of alerts, or, in TLS 1.3,
+// which hides that, one that is too short for anything else.
+func closeNotified(fd uintptr) bool {
+	const (
+		headerLen          = 5  // RFC 8446, section 5.1
+		typeAlert          = 21 // section B.1
+		typeApplication    = 23
+		encryptedAlertSize = 2 + 1 + 16 // alert, inner type, tag
+	)
+	var b [headerLen]byte
+	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err != nil || n < headerLen {
+		return false
+	}
+	size := int(b[3])<<8 | int(b[4])
+	return b[0] == typeAlert || b[0] == typeApplication && size <= encryptedAlertSize
+}

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package lifecycle
+
+import (
+	"errors"
+	"net"
+)
+
+// poller needs Linux.
+type poller struct{}
+
+func newPoller() (*poller, error) {
+	return nil, errors.New("lifecycle: connections are not parked on this platform")
+}
+
+const pollInput, pollEnd, pollOnce = 0, 0, 0
+
+func (*poller) add(int, int) error    { return nil }
+func (*poller) modify(int, int) error { return nil }
+func (*poller) remove(int)            {}
+func (*poller) wait() ([]int, error)  { return nil, errors.ErrUnsupported }
+func (*poller) close()                {}
+
+func duplicateFD(net.Conn) (int, error) { return 0, errors.ErrUnsupported }
+
+func closeFD(int) {}
+
+func closeNotified(uintptr) bool { return false }
