@@ -13,7 +13,7 @@ import (
 // its help.
 var allFlags = map[string]string{
 	"addr": "ADDR", "unix": "UNIX", "cert": "CERT", "key": "KEY", "mode": "MODE", "log": "LOG",
-	"idle-timeout": "IDLE_TIMEOUT", "shutdown-delay": "SHUTDOWN_DELAY", "last-call": "LAST_CALL",
+	"idle-timeout": "IDLE_TIMEOUT", "park-after": "PARK_AFTER", "shutdown-delay": "SHUTDOWN_DELAY", "last-call": "LAST_CALL",
 	"drain-timeout": "DRAIN_TIMEOUT", "abort-timeout": "ABORT_TIMEOUT",
 }
 
