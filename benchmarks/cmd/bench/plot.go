@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 
@@ -48,7 +50,7 @@ func (r *results) plotCPU(file string) error {
 	}
 	p := plot.New()
 	p.Title.Text = "Server CPU time per request, " + baseline + " = 1 (less is better)"
-	if err := bars(p, groups, all); err != nil {
+	if err := bars(p, groups, all, mostTimes); err != nil {
 		return err
 	}
 	one, err := plotter.NewLine(plotter.XYs{{X: 1, Y: -0.5}, {X: 1, Y: float64(len(groups)) - 0.5}})
@@ -84,20 +86,34 @@ func (r *results) plotMemory(file string) error {
 	}
 	p := plot.New()
 	p.Title.Text = "Resident memory per idle connection, kB (less is better)"
-	if err := bars(p, groups, all); err != nil {
+	if err := bars(p, groups, all, math.Inf(1)); err != nil {
 		return err
 	}
 	return save(p, file, groups, all)
 }
 
-const barWidth = 6 * vg.Length(1)
+const (
+	barWidth = vg.Length(6)
+	// mostTimes is where longer bars end, with their figure at the end: one that
+	// is ten times as long as all others would leave nothing to see of those.
+	mostTimes = 2.5
+)
 
 // bars adds them side by side, lying, so that the groups' names can be read. The
-// first group and the first series are on top.
-func bars(p *plot.Plot, groups []string, all []series) error {
+// first group and the first series are on top. Those longer than most are cut.
+func bars(p *plot.Plot, groups []string, all []series, most float64) error {
 	for i, s := range all {
-		values := slices.Clone(s.values)
-		slices.Reverse(values)
+		offset := barWidth * vg.Length(float64(len(all)-1)/2-float64(i))
+		values := make(plotter.Values, len(groups))
+		var cut plotter.XYLabels
+		for g, v := range s.values {
+			at := len(groups) - 1 - g
+			values[at] = min(v, most)
+			if v > most {
+				cut.XYs = append(cut.XYs, plotter.XY{X: most, Y: float64(at)})
+				cut.Labels = append(cut.Labels, fmt.Sprintf(" %.1f", v))
+			}
+		}
 		b, err := plotter.NewBarChart(values, barWidth)
 		if err != nil {
 			return err
@@ -105,13 +121,25 @@ func bars(p *plot.Plot, groups []string, all []series) error {
 		b.Horizontal = true
 		b.LineStyle.Width = 0
 		b.Color = plotutil.Color(i)
-		b.Offset = barWidth * vg.Length(float64(len(all)-1)/2-float64(i))
+		b.Offset = offset
 		p.Add(b)
+		labels, err := plotter.NewLabels(cut)
+		if err != nil {
+			return err
+		}
+		for l := range labels.TextStyle {
+			labels.TextStyle[l].Font.Size = barWidth + 2
+			labels.TextStyle[l].YAlign = draw.YCenter
+		}
+		labels.Offset.Y = offset
+		p.Add(labels)
 		p.Legend.Add(s.name, b)
 	}
 	names := slices.Clone(groups)
 	slices.Reverse(names)
 	p.NominalY(names...)
+	p.Y.Label.Text = " " // room for them
+	p.Title.Padding = 8
 	p.X.Min = 0
 	p.Legend.Top, p.Legend.Left = true, false
 	p.Legend.YPosition = draw.PosTop

@@ -16,6 +16,7 @@ func (r *results) markdown() string {
 		fmt.Fprintf(&b, "\n## %s\n", group)
 		r.writeTable(&b, group, "Server CPU per request, µs", slot.cpuPerRequest, "%.4g")
 		r.writeTable(&b, group, "Requests per second", slot.perSecond, "%.0f")
+		r.writeTable(&b, group, "CPUs that the server kept busy", slot.cpusInUse, "%.2f")
 	}
 	r.writeFailures(&b)
 	r.writeIdle(&b)
@@ -156,16 +157,21 @@ func (r *results) writeExits(b *strings.Builder) {
 			}
 			var ms []float64
 			var seen ends
-			failures := ""
+			var failures []string
 			for _, e := range exits {
 				seen.EOF, seen.Reset, seen.Other = seen.EOF+e.Ends.EOF, seen.Reset+e.Ends.Reset, seen.Other+e.Ends.Other
-				if failures += e.Error; e.Error == "" {
-					ms = append(ms, float64(e.Took.Nanoseconds())/1e6)
+				if e.Error != "" {
+					failures = append(failures, e.Error)
+					continue
 				}
+				ms = append(ms, float64(e.Took.Nanoseconds())/1e6)
 			}
-			took := spreadOf(ms)
-			fmt.Fprintf(b, "| %s | %s | %d | %d | %.2f | %.2f–%.2f | %d | %d | %d | %s |\n", w.name, name, len(exits), exits[0].Conns,
-				took.Median, took.Min, took.Most, seen.EOF, seen.Reset, seen.Other, failures)
+			took := "– | –"
+			if t := spreadOf(ms); t.N > 0 {
+				took = fmt.Sprintf("%.2f | %.2f–%.2f", t.Median, t.Min, t.Most)
+			}
+			fmt.Fprintf(b, "| %s | %s | %d | %d | %s | %d | %d | %d | %s |\n", w.name, name, len(exits), exits[0].Conns,
+				took, seen.EOF, seen.Reset, seen.Other, strings.Join(failures, "; "))
 		}
 	}
 }

@@ -32,6 +32,10 @@ func (s slot) cpuPerRequest() float64 {
 	return float64(s.CPU.Nanoseconds()) / 1e3 / float64(s.Requests)
 }
 
+// cpusInUse is how many CPUs the server kept busy. Where that is less than it has,
+// the load was the bottleneck, and requests per second say little of the server.
+func (s slot) cpusInUse() float64 { return float64(s.CPU.Microseconds()) / float64(s.Micros) }
+
 // throughput runs the workloads one after the other, and under each the
 // contenders in turn, round by round. All are started once and stay; a server
 // without load uses no CPU.
@@ -150,7 +154,7 @@ func (s *server) check() error {
 		return nil
 	}
 	get := func(path string) func() (*http.Response, error) {
-		return func() (*http.Response, error) { return client.Get(s.url(path)) } //nolint:bodyclose // expect does
+		return func() (*http.Response, error) { return client.Get(s.url(path)) }
 	}
 	for _, page := range contract.Plain {
 		if err := expect(page.Path, contract.ContentType, page.Body, get(page.Path)); err != nil { //nolint:bodyclose // expect does

@@ -84,7 +84,7 @@ func Flags() (o Options) {
 
 // Terminated ends with SIGTERM.
 func Terminated() context.Context {
-	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM) //nolint:govet // for the process's life
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM) // heeded for the process's life
 	return ctx
 }
 
