@@ -73,5 +73,12 @@ rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthtt
 	@$(BIN)/rehearse -rounds $(ROUNDS)
 
 .PHONY: bench
-bench: ## benchmark one request in process, ours beside bare fasthttp
-	cd benchmarks && go test -run '^$$' -bench . -count 8 ./...
+bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)
+	cd benchmarks && go run ./cmd/bench -out results/short -skip '$(BENCH_LONG)' $(ARGS)
+
+# What takes long, or differs little from what remains.
+BENCH_LONG := ^(plain/(1kB|16kB|64kB)/(1|1000)|idle/100000|exit/idle-now)$$
+
+.PHONY: bench-full
+bench-full: ## measure all of it, with longer slots and more rounds: most of an hour
+	cd benchmarks && go run ./cmd/bench -out results -rounds 12 -slot 1s $(ARGS)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+)
+
+// contender is a server to measure. A variant of one is a contender of its own,
+// with the same program and further arguments.
+type contender struct {
+	name    string
+	program string // a directory below servers/
+	args    []string
+}
+
+// baseline is what the others are compared with.
+const baseline = "fasthttp"
+
+// contenders in the order of tables and plots.
+var contenders = []contender{
+	{name: "fasthttp", program: "fasthttp"},
+	{name: "lifecycle", program: "lifecycle"},
+	{name: "toolkit", program: "toolkit"},
+	{name: "fiber", program: "fiber"},
+	{name: "hertz", program: "hertz"},
+	{name: "nethttp", program: "nethttp"},
+}
+
+// closer is what exits with idle connections are measured against; see its source.
+var closer = contender{name: "close", program: "close"}
+
+func contenderNames() (names []string) {
+	for _, c := range contenders {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// selectContenders keeps their order.
+func selectContenders(names []string) (selected []contender, err error) {
+	for _, name := range names {
+		if !slices.Contains(contenderNames(), name) {
+			return nil, fmt.Errorf("no contender %q; there are %v", name, contenderNames())
+		}
+	}
+	for _, c := range contenders {
+		if slices.Contains(names, c.name) {
+			selected = append(selected, c)
+		}
+	}
+	return selected, nil
+}
+
+func (p *plan) binary(c contender) string { return filepath.Join(p.dir, c.program) }
+
+func (p *plan) build() error {
+	args := []string{"build", "-o", p.dir + string(os.PathSeparator), "./servers/" + closer.program}
+	for _, c := range p.contenders {
+		args = append(args, "./servers/"+c.program)
+	}
+	cmd := exec.Command("go", args...) //nolint:gosec // our own arguments
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("go build (in the directory benchmarks?): %w", err)
+	}
+	return nil
+}

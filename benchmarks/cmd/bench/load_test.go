@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bufio"
+	"strings"
+	"testing"
+)
+
+func TestParseLoad(t *testing.T) {
+	const output = `Running 1m test @ http://127.0.0.1:8080/plain/13
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   717.36us  137.98us   3.92ms   93.91%
+  17000 requests in 200.11ms, 2.27MB read
+Requests/sec:  84953.28
+
+{"requests":17000,"duration_us":200110,"bytes":2380000,"connect_errors":1,"read_errors":2,"write_errors":3,"status_errors":4,"timeouts":5}
+`
+	got, err := parseLoad([]byte(output))
+	want := load{Requests: 17000, Micros: 200110, Bytes: 2380000, Connect: 1, Read: 2, Write: 3, Status: 4, Timeout: 5}
+	if err != nil || got != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	if got.check() == nil {
+		t.Error("a load with errors passes the check")
+	}
+	for _, bad := range []string{"", "unable to connect\n", "{broken\n"} {
+		if got, err := parseLoad([]byte(bad)); err == nil {
+			t.Errorf("%q: %+v", bad, got)
+		}
+	}
+	if (load{}).check() == nil {
+		t.Error("a load without requests passes the check")
+	}
+}
+
+func TestWrkScript(t *testing.T) {
+	for _, tc := range []struct {
+		w    workload
+		has  string
+		lack string
+	}{
+		{workload{}, "done =", "request ="},
+		{workload{Upload: 1024}, "string.rep('x', 1024)", "request ="},
+		{workload{Fresh: true}, "'Connection'] = 'close'", "request ="},
+		{workload{Pipeline: 16}, "string.rep(wrk.format(), 16)", "POST"},
+	} {
+		got := wrkScript(tc.w)
+		if !strings.Contains(got, tc.has) || strings.Contains(got, tc.lack) {
+			t.Errorf("%+v: want %q, and no %q:\n%s", tc.w, tc.has, tc.lack, got)
+		}
+	}
+}
+
+func TestOwnRequest(t *testing.T) {
+	get := order{workload: workload{Path: "/p", Pipeline: 2}, Addr: "a"}
+	if got, want := string(get.bytes()), strings.Repeat("GET /p HTTP/1.1\r\nHost: a\r\n\r\n", 2); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	post := order{workload: workload{Path: "/u", Upload: 3, Fresh: true}, Addr: "a"}
+	if got, want := string(post.bytes()), "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nxxx"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestReadResponse(t *testing.T) {
+	for _, tc := range []struct {
+		in  string
+		ok  bool
+		err bool
+	}{
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX: y\r\n\r\nabc", true, false},
+		{"HTTP/1.1 204 No Content\r\ncontent-length:0\r\n\r\n", true, false},
+		{"HTTP/1.1 500 Oh\r\nContent-Length: 3\r\n\r\nabc", false, false},
+		{"HTTP/1.1 200 OK\r\n\r\nabc", false, true},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", false, true},
+		{"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", false, true},
+		{"", false, true},
+	} {
+		r := bufio.NewReader(strings.NewReader(tc.in))
+		ok, n, err := readResponse(r)
+		if (err != nil) != tc.err || err == nil && (ok != tc.ok || n != len(tc.in)) {
+			t.Errorf("%q: %v, %d bytes, %v", tc.in, ok, n, err)
+		}
+	}
+}
