@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,7 @@ func (l life) live(t *testing.T, kind string) (collected chan struct{}) {
 // goroutine and no descriptor; and that the server becomes garbage means that no
 // timer is left either, for instance that of an idle timeout.
 func TestNothingIsLeftOf(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a descriptor that is forgotten is closed with the garbage
 	certificate()
 	(&fasthttp.ResponseHeader{}).Header() // begins fasthttp's clock, a goroutine of the process
 	for name, life := range lives {
