@@ -128,6 +128,15 @@ var lives = map[string]life{
 		},
 		each: asks,
 	},
+	"kept and cut": {
+		set: func(_ *testing.T, s *Server, _ <-chan struct{}) {
+			cutSoon(s)
+			s.HTTP.KeepHijackedConns = true
+			s.HTTP.Handler = func(ctx *fasthttp.RequestCtx) { ctx.Hijack(func(net.Conn) {}) }
+		},
+		each: asks,
+		want: ErrDrainTimeout,
+	},
 	"handlers, cut": {
 		set: func(_ *testing.T, s *Server, release <-chan struct{}) {
 			cutSoon(s)
