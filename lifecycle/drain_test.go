@@ -401,53 +401,6 @@ func TestContract06Pipelined(t *testing.T) {
 	}
 }
 
-func TestContract07SilentAndHalfHold(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			s := &Server{HTTP: quiet(hello), LastCall: time.Millisecond}
-			s.HTTP.ReadTimeout = 300 * time.Millisecond
-			r := runKind(t, kind, s)
-			silent := r.client(r.dialRaw()) // with TLS: no ClientHello
-			half := r.dial()
-			half.send("GET / HT")
-			for r.Counts().Active < 1 {
-				time.Sleep(time.Millisecond)
-			}
-			r.Drain()
-			silent.wantEOF()
-			if resp := half.response(); resp.StatusCode != fasthttp.StatusRequestTimeout {
-				t.Errorf("half a header answered %v", resp.Status)
-			}
-			if err := r.wait(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-func TestContract07HalfBodyEndsAtTheDeadline(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			r := runKind(t, kind, &Server{HTTP: quiet(hello), DrainTimeout: 30 * time.Millisecond, AbortTimeout: -1})
-			c := r.dial()
-			c.send("POST /up HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\nhalf")
-			for r.Counts().Active < 1 {
-				time.Sleep(time.Millisecond)
-			}
-			r.Drain()
-			if err := r.wait(); !errors.Is(err, ErrDrainTimeout) {
-				t.Error(err)
-			}
-			if n, _ := io.Copy(io.Discard, c.r); n != 0 {
-				t.Errorf("%d bytes of an answer nobody gave", n)
-			}
-			if cut := r.Report().Cut; len(cut) != 1 || cut[0].State != StateActive {
-				t.Errorf("cut %+v", cut)
-			}
-		})
-	}
-}
-
 func TestContract08RunReturnsWithTheLastResponse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := runMem(t, &Server{HTTP: quiet(func(ctx *fasthttp.RequestCtx) {

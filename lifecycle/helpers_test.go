@@ -91,6 +91,12 @@ var kinds = []string{"tcp", "tls", "unix"}
 // runKind starts s on a listener of the kind, and returns how to reach it.
 func runKind(t testing.TB, kind string, s *Server) *running {
 	t.Helper()
+	listenOnKind(t, kind, s)
+	return run(t, s)
+}
+
+func listenOnKind(t testing.TB, kind string, s *Server) {
+	t.Helper()
 	switch kind {
 	case "tcp":
 		s.Addrs = []string{"127.0.0.1:0"}
@@ -100,7 +106,6 @@ func runKind(t testing.TB, kind string, s *Server) *running {
 	case "unix":
 		s.Addrs = []string{"unix:" + filepath.Join(t.TempDir(), "s")}
 	}
-	return run(t, s)
 }
 
 var certificate = sync.OnceValue(func() tls.Certificate {

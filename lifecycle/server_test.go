@@ -534,14 +534,10 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 	live() // fasthttp and os/signal start goroutines once for the process
+	settle(t)
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	live()
-	for began := time.Now(); runtime.NumGoroutine() > goroutines || openFiles(t) > files; time.Sleep(10 * time.Millisecond) {
-		if time.Since(began) > patience {
-			buf := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines and %d files, before %d and %d:\n%s", runtime.NumGoroutine(), openFiles(t), goroutines, files, buf[:runtime.Stack(buf, true)])
-		}
-	}
+	awaitNoMore(t, goroutines, files)
 }
 
 // openFiles counts this process's descriptors where that can be known.
