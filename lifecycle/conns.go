@@ -528,6 +528,9 @@ type hijackEnd struct {
 type hijackKey struct{}
 
 func (s *Server) trackHijack(ctx *fasthttp.RequestCtx, c *conn) {
+	if c.silence != nil {
+		c.silence.Stop() // it has spoken, and nobody may tell of its end
+	}
 	if c.to(StateHijacked, s.now()) != StateClosed {
 		ctx.SetUserValue(hijackKey{}, &hijackEnd{s, c})
 	}

@@ -97,7 +97,7 @@ func (s *Server) drain() error {
 	s.endListeners()
 	err := s.awaitConns(deadline.C)
 	if err != nil {
-		s.abort(err)
+		err = s.abort(err)
 		<-hooked // which its context's end has made soon
 	}
 	return err
@@ -196,6 +196,9 @@ const longIdle = 10
 // was accepted, at the given time.
 func (s *Server) lastCallOver(since time.Duration) time.Duration {
 	lastCall := max(0, orDefault(s.LastCall, DefaultLastCall))
+	if s.aborting {
+		return since // there is no last call any more
+	}
 	if (s.drainBegan-since)/longIdle > lastCall {
 		return since
 	}
@@ -269,12 +272,18 @@ func (s *Server) signalChange() {
 }
 
 // abort ends what is left: contexts first, then, after AbortTimeout, every
-// connection. A drain that was forced gives no time.
-func (s *Server) abort(why error) {
+// connection. A drain that was forced gives no time. It returns why, and that it was
+// forced, if it was in the end.
+func (s *Server) abort(why error) error {
 	s.cancel(why)
 	s.cancelRequests()
-	if errors.Is(why, ErrDrainTimeout) && s.awaitAbort() {
-		return
+	if errors.Is(why, ErrDrainTimeout) {
+		switch err := s.awaitAbort(); {
+		case err == nil:
+			return why
+		case errors.Is(err, ErrForced):
+			why = errors.Join(why, err)
+		}
 	}
 	s.cutting.Store(true)
 	s.noteCut()
@@ -285,6 +294,7 @@ func (s *Server) abort(why error) {
 	s.cutParked()
 	s.lingering.cut()
 	s.awaitUnwinding()
+	return why
 }
 
 // cancelRequests ends RequestCtx.Done, by the only means that fasthttp has.
@@ -296,20 +306,16 @@ func (s *Server) cancelRequests() {
 }
 
 // awaitAbort gives handlers AbortTimeout to answer, now that their contexts have
-// ended, and reports whether all have.
-func (s *Server) awaitAbort() bool {
-	t := time.NewTimer(max(0, orDefault(s.AbortTimeout, DefaultAbortTimeout)))
-	defer t.Stop()
-	for !s.nothingLeft() {
-		select {
-		case <-s.changed:
-		case <-t.C:
-			return false
-		case <-s.forced:
-			return false
-		}
+// ended. It returns nil if all have.
+func (s *Server) awaitAbort() error {
+	timeout := orDefault(s.AbortTimeout, DefaultAbortTimeout)
+	if timeout < 0 {
+		return ErrDrainTimeout
 	}
-	return true
+	s.aborting = true
+	t := time.NewTimer(timeout)
+	defer t.Stop()
+	return s.awaitConns(t.C)
 }
 
 func (s *Server) noteCut() {

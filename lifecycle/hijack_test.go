@@ -186,7 +186,7 @@ func TestContract09ManyHijacksLeaveNothing(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			entries := 0
-			r.conns.conns.Range(func(any, any) bool { entries++; return true })
+			r.conns.each(func(*conn) bool { entries++; return true })
 			if open, kept := r.conns.open.Load(), r.kept.len(); entries != 0 || open != 0 || kept != 0 {
 				t.Errorf("%d entries, %d open, %d kept", entries, open, kept)
 			}

@@ -132,6 +132,7 @@ type Server struct {
 	forced    chan struct{} // closed when all waiting is to end
 	forceOnce sync.Once
 	cutting   atomic.Bool // nothing is served any more
+	aborting  bool        // the deadline has come; of the drain's goroutine alone
 
 	accepted, told, lastCalled atomic.Int64 // see Report
 

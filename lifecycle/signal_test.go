@@ -162,7 +162,7 @@ func TestContract14SecondSignalEndsTheAbort(t *testing.T) {
 			}
 			kill(t, syscall.SIGUSR1)
 			// It was the deadline that ended the wait.
-			if err := r.wait(); !errors.Is(err, ErrDrainTimeout) || ExitCode(err) != 2 {
+			if err := r.wait(); !errors.Is(err, ErrDrainTimeout) || !errors.Is(err, ErrForced) || ExitCode(err) != 2 {
 				t.Error(err)
 			}
 			if cause := context.Cause(s.Context()); !errors.Is(cause, ErrDrainTimeout) {
