@@ -413,9 +413,14 @@ func (s *Server) endSilent(c *conn) {
 
 func (s *Server) removeConn(c *conn) {
 	since := time.Duration(c.since.Load())
-	switch c.to(StateClosed, s.now()) {
-	case StateClosed:
+	from := c.to(StateClosed, s.now())
+	if from == StateClosed {
 		return
+	}
+	if c.silence != nil {
+		c.silence.Stop()
+	}
+	switch from {
 	case stateParking:
 		s.enterParked(c, since)
 		return
@@ -424,9 +429,6 @@ func (s *Server) removeConn(c *conn) {
 			s.lastCalled.Add(1)
 		}
 	default:
-	}
-	if c.silence != nil {
-		c.silence.Stop()
 	}
 	if c.tail != nil {
 		s.linger(c.tail) // before the table is empty
@@ -612,7 +614,7 @@ func (s *Server) Conns() []ConnInfo {
 		}
 		return true
 	})
-	s.eachParked(func(p *parked) { infos = append(infos, p.info(now)) })
+	infos = append(infos, s.parkedInfos(now)...)
 	slices.SortFunc(infos, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return infos
 }
@@ -636,6 +638,6 @@ func (s *Server) Counts() Counts {
 		}
 		return true
 	})
-	n.Parked = s.parkedLen()
+	n.Parked = s.parking.len()
 	return n
 }

@@ -32,6 +32,20 @@
 // race for it, a request that arrives or a drain that ends it, is decided by a
 // compare-and-swap. A request takes no lock and allocates nothing.
 //
+// # Parked connections
+//
+// fasthttp keeps some 16 kB for an idle connection: a goroutine, two buffers and a
+// RequestCtx. With Server.ParkAfter all that is given back once a connection has
+// been idle for long, and what is left takes less than 600 bytes: the socket is put
+// into an epoll instance, and when its next request comes fasthttp is handed a new
+// net.Conn of it. A parked connection is idle in all else: its idle timeout, the
+// drain's last call, Conns and Report go on. Plain TCP and Unix sockets on Linux.
+//
+// # Clients that have gone
+//
+// Server.ClientContext gives a handler a context that ends when its client has
+// disconnected. It is watched by the connection's end alone: no byte is read for it.
+//
 // # A close that destroys no response
 //
 // A response that closes its connection under a client which is still sending, a
@@ -75,7 +89,7 @@
 //     is ended as an idle one is, without a response. One that has sent part of
 //     a request has its read timeout for the rest.
 //  8. Active connections are awaited. The drain ends by the event of the last
-//     connection's end; nothing polls.
+//     connection's end; nothing polls, save for what line 9 says.
 //  9. Hijacked connections, streams and work started with Go are awaited too;
 //     Draining is how they know. The end of a hijack handler is an event.
 //     Connections that outlive it (KeepHijackedConns) are looked at every 10 ms
@@ -90,7 +104,8 @@
 //     timeout, panics caught, errors joined. Hooks that they register and work
 //     that they start is run and awaited too.
 //  14. The second signal ends the wait at once: contexts end, connections are cut,
-//     Run returns ErrForced. The third exits the process with code 2.
+//     Run returns ErrForced, joined with ErrDrainTimeout if the deadline had come.
+//     The third exits the process with code 2.
 //  15. Drain returns at once, so that a handler may call it, and still deliver its
 //     response. ShutdownWithContext waits, for each caller as long as its own
 //     context; all get the same result.

@@ -1,11 +1,11 @@
 package lifecycle
 
 import (
-	"container/list"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,20 +35,96 @@ type parking struct {
 
 	refused sync.Once // what cannot be parked has been said
 
+	parkings atomic.Int64 // so far
+
 	mu    sync.Mutex // guards what follows
-	conns map[int]*parked
-	order list.List // of *parked, by the time of parking
+	conns []*parked  // by descriptor
+	count int        // of those that are not nil
+	// A list, by the time of parking.
+	first, last *parked
 }
 
 // parked is what is left of a connection. Whoever takes it out of the set owns its
-// descriptor.
+// descriptor. It is small on purpose: addresses can be had of the socket.
 type parked struct {
-	fd              int
-	id, requests    uint64
+	prev, next      *parked
 	accepted, since time.Duration
-	local, remote   netip.AddrPort // of TCP
-	unix            *[2]string     // local and remote name of a Unix socket
-	at              *list.Element
+	id, requests    uint64
+	fd              int
+}
+
+// add puts a connection in the set. mu is held.
+func (p *parking) add(one *parked) error {
+	for len(p.conns) <= one.fd {
+		p.conns = append(p.conns, nil)
+	}
+	p.conns[one.fd] = one
+	p.count++
+	if one.prev = p.last; p.last != nil {
+		p.last.next = one
+	} else {
+		p.first = one
+	}
+	p.last = one
+	err := p.poller.add(one.fd, pollInput|pollEnd)
+	if err != nil {
+		p.remove(one)
+	}
+	return err
+}
+
+// remove takes a connection out of the set. mu is held.
+func (p *parking) remove(one *parked) {
+	p.poller.remove(one.fd)
+	p.conns[one.fd] = nil
+	p.count--
+	if one.prev != nil {
+		one.prev.next = one.next
+	} else {
+		p.first = one.next
+	}
+	if one.next != nil {
+		one.next.prev = one.prev
+	} else {
+		p.last = one.prev
+	}
+}
+
+// at returns the connection with a descriptor, or nil. mu is held.
+func (p *parking) at(fd int) *parked {
+	if fd >= len(p.conns) {
+		return nil
+	}
+	return p.conns[fd]
+}
+
+func (p *parking) len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// all returns the connections in the set, some of which may have left it by the time
+// they are looked at.
+func (p *parking) all() []*parked {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*parked, 0, p.count)
+	for one := p.first; one != nil; one = one.next {
+		all = append(all, one)
+	}
+	return all
+}
+
+// takeIf takes a connection out of the set if it is in it and f, if any, agrees.
+func (p *parking) takeIf(one *parked, f func() bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.at(one.fd) != one || f != nil && !f() {
+		return false
+	}
+	p.remove(one)
+	return true
 }
 
 // startParking begins to park connections, if that is asked for.
@@ -84,9 +160,7 @@ func (s *Server) canPark(nc net.Conn) bool {
 		s.giveUpParking(err)
 		return false
 	}
-	p.mu.Lock()
-	p.poller, p.conns = poller, make(map[int]*parked)
-	p.mu.Unlock()
+	p.poller = poller
 	p.loops.Go(s.unparkLoop)
 	return true
 }
@@ -105,6 +179,8 @@ const minParkInterval = time.Millisecond
 func (s *Server) parkLoop() {
 	tick := time.NewTicker(max(s.ParkAfter/2, minParkInterval))
 	defer tick.Stop()
+	var release releases
+	workers := orDefault(s.HTTP.MaxIdleWorkerDuration, 10*time.Second) // fasthttp's default
 	defer func() {
 		if s.parking.poller != nil {
 			s.parking.poller.close() // which ends unparkLoop
@@ -115,6 +191,9 @@ func (s *Server) parkLoop() {
 		case <-tick.C:
 			s.parkIdleConns()
 			s.endParkedConns(s.idleTimeoutOver)
+			if release.due(s.parking.parkings.Load(), s.now(), workers) {
+				releaseMemory()
+			}
 		case <-s.parking.stop:
 			return
 		}
@@ -193,37 +272,19 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
 		accepted: c.accepted, since: since,
 	}
-	switch local := c.LocalAddr().(type) {
-	case *net.TCPAddr:
-		remote, _ := c.RemoteAddr().(*net.TCPAddr)
-		p.local, p.remote = local.AddrPort(), remote.AddrPort()
-	default:
-		p.unix = &[2]string{addrString(local), addrString(c.RemoteAddr())}
-	}
 	s.conns.take(c)
 	if s.phases.load() != PhaseReady {
 		s.resume(p, StateIdle) // the drain has begun meanwhile
 		return
 	}
+	s.parking.parkings.Add(1)
 	s.parking.mu.Lock()
-	s.parking.conns[p.fd] = p
-	p.at = s.parking.order.PushBack(p)
-	err := s.parking.poller.add(p.fd, pollInput|pollEnd)
-	if err != nil {
-		s.takeOut(p)
-	}
+	err := s.parking.add(p)
 	s.parking.mu.Unlock()
 	if err != nil {
 		s.giveUpParking(err)
 		s.resume(p, StateIdle)
 	}
-}
-
-// takeOut takes a connection out of the set. parking.mu is held.
-func (s *Server) takeOut(p *parked) {
-	delete(s.parking.conns, p.fd)
-	s.parking.order.Remove(p.at)
-	s.parking.poller.remove(p.fd)
 }
 
 // unparkLoop brings back the connections on which something has come.
@@ -250,13 +311,13 @@ func (s *Server) unparkLoop() {
 func (s *Server) takeOutReady(fd int) (*parked, input) {
 	s.parking.mu.Lock()
 	defer s.parking.mu.Unlock()
-	p := s.parking.conns[fd]
+	p := s.parking.at(fd)
 	if p == nil {
 		return nil, inputNone
 	}
 	in := look(uintptr(fd))
 	if in != inputNone {
-		s.takeOut(p)
+		s.parking.remove(p)
 	}
 	return p, in
 }
@@ -318,13 +379,7 @@ func (s *Server) idleTimeoutOver(since time.Duration) time.Duration {
 func (s *Server) endParkedConns(over func(since time.Duration) time.Duration) (next time.Duration) {
 	now := s.now()
 	for _, p := range s.parkedUntil(now, over, &next) {
-		s.parking.mu.Lock()
-		mine := s.parking.conns[p.fd] == p && look(uintptr(p.fd)) != inputSome
-		if mine {
-			s.takeOut(p)
-		}
-		s.parking.mu.Unlock()
-		if !mine {
+		if !s.parking.takeIf(p, func() bool { return look(uintptr(p.fd)) != inputSome }) {
 			continue // it is being resumed, or will be at once
 		}
 		if s.phases.load() >= PhaseDraining {
@@ -342,8 +397,7 @@ func (s *Server) parkedUntil(now time.Duration, over func(since time.Duration) t
 	*next = maxTime
 	s.parking.mu.Lock()
 	defer s.parking.mu.Unlock()
-	for e := s.parking.order.Front(); e != nil; e = e.Next() {
-		p := e.Value.(*parked)
+	for p := s.parking.first; p != nil; p = p.next {
 		if at := over(p.since); at > now {
 			*next = at
 			break
@@ -353,47 +407,69 @@ func (s *Server) parkedUntil(now time.Duration, over func(since time.Duration) t
 	return due
 }
 
-// eachParked calls f for every parked connection. It holds up their unparking.
-func (s *Server) eachParked(f func(*parked)) {
-	s.parking.mu.Lock()
-	defer s.parking.mu.Unlock()
-	for _, p := range s.parking.conns {
-		f(p)
-	}
-}
-
-func (s *Server) parkedLen() int {
-	s.parking.mu.Lock()
-	defer s.parking.mu.Unlock()
-	return len(s.parking.conns)
-}
-
 // cutParked closes all parked connections.
 func (s *Server) cutParked() {
-	var all []*parked
-	s.eachParked(func(p *parked) { all = append(all, p) })
-	for _, p := range all {
-		s.parking.mu.Lock()
-		mine := s.parking.conns[p.fd] == p
-		if mine {
-			s.takeOut(p)
-		}
-		s.parking.mu.Unlock()
-		if mine {
+	for _, p := range s.parking.all() {
+		if s.parking.takeIf(p, nil) {
 			s.dropParked(p)
 		}
 	}
 }
 
-func (p *parked) info(now time.Duration) ConnInfo {
-	info := ConnInfo{
-		ID: p.id, State: StateParked, Requests: p.requests,
-		Age: now - p.accepted, Since: max(0, now-p.since),
+// parkedInfos is a snapshot of the parked connections. It holds none of them up.
+func (s *Server) parkedInfos(now time.Duration) (infos []ConnInfo) {
+	for _, p := range s.parking.all() {
+		info := ConnInfo{
+			ID: p.id, State: StateParked, Requests: p.requests,
+			Age: now - p.accepted, Since: max(0, now-p.since),
+		}
+		s.parking.mu.Lock()
+		in := s.parking.at(p.fd) == p
+		if in {
+			info.Local, info.Remote = addrsOf(p.fd)
+		}
+		s.parking.mu.Unlock()
+		if in {
+			infos = append(infos, info)
+		}
 	}
-	if p.unix != nil {
-		info.Local, info.Remote = p.unix[0], p.unix[1]
-	} else {
-		info.Local, info.Remote = p.local.String(), p.remote.String()
+	return infos
+}
+
+// What parked connections have given back is garbage, which Go collects when its heap
+// has grown, and returns to the system bit by bit. A wave of parkings, manyParkings at
+// least, is helped along: collected when it is over, twice, as pools keep their
+// contents for one time, and again when fasthttp's workers have ended, which wait for
+// work for a while.
+const (
+	manyParkings = 1000
+	waveOver     = time.Second
+)
+
+type releases struct {
+	seen    int64         // parkings at the last look
+	changed time.Duration // when a look saw more of them
+	done    int64         // parkings at the last release
+	again   time.Duration // when to release once more; zero is never
+}
+
+// due reports whether memory is to be released now.
+func (r *releases) due(parkings int64, now, workers time.Duration) bool {
+	if parkings != r.seen {
+		r.seen, r.changed = parkings, now
 	}
-	return info
+	switch {
+	case r.seen-r.done >= manyParkings && now-r.changed >= waveOver:
+		r.done, r.again = r.seen, now+2*workers
+		return true
+	case r.again > 0 && now >= r.again:
+		r.again = 0
+		return true
+	}
+	return false
+}
+
+func releaseMemory() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }

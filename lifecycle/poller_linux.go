@@ -2,7 +2,9 @@ package lifecycle
 
 import (
 	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -98,4 +100,27 @@ func closeNotified(fd uintptr) bool {
 	}
 	size := int(b[3])<<8 | int(b[4])
 	return b[0] == typeAlert || b[0] == typeApplication && size <= encryptedAlertSize
+}
+
+// addrsOf returns the addresses of a socket as text.
+func addrsOf(fd int) (local, remote string) {
+	here, _ := unix.Getsockname(fd)
+	there, _ := unix.Getpeername(fd)
+	return sockaddrString(here), sockaddrString(there)
+}
+
+func sockaddrString(sa unix.Sockaddr) string {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String() //nolint:gosec // a port
+	case *unix.SockaddrInet6:
+		ip := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.ZoneId != 0 {
+			ip = ip.WithZone(strconv.FormatUint(uint64(sa.ZoneId), 10))
+		}
+		return netip.AddrPortFrom(ip, uint16(sa.Port)).String() //nolint:gosec // a port
+	case *unix.SockaddrUnix:
+		return sa.Name
+	}
+	return ""
 }

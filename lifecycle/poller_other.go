@@ -24,6 +24,8 @@ func (*poller) close()                {}
 
 func duplicateFD(net.Conn) (int, error) { return 0, errors.ErrUnsupported }
 
+func addrsOf(int) (local, remote string) { return "", "" }
+
 func closeFD(int) {}
 
 func closeNotified(uintptr) bool { return false }

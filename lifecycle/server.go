@@ -55,9 +55,12 @@ type Server struct {
 	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best.
 	Listeners []net.Listener
 
-	// ParkAfter is how long a connection may be idle before it is parked: its
-	// goroutine, its buffers and its RequestCtx are given back, 16 kB in all, and
-	// some 400 B are left, until its next request comes. Zero, the default, is never.
+	// ParkAfter is how long a connection may be idle before it is parked, up to half
+	// as much longer: its goroutine, its buffers and its RequestCtx are given back,
+	// 16 kB in all, and some 400 B are left, until its next request comes. After
+	// 1,000 parkings, when there are no more for a second, and once more when
+	// fasthttp's idle workers have ended, the garbage is collected and returned to
+	// the system. Zero, the default, is never.
 	//
 	// A parked connection is an idle one in all that this package does. For fasthttp
 	// it is closed, and a new one with its next request: HTTP.ConnState sees

@@ -108,7 +108,7 @@ func acceptQueued(ln net.Listener) (net.Conn, error) {
 		err error
 	)
 	if !control(sc, func(lfd uintptr) {
-		for err = unix.EINTR; err == unix.EINTR; {
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 			fd, _, err = unix.Accept(int(lfd)) // the listener does not block
 		}
 	}) {

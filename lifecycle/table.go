@@ -39,7 +39,7 @@ func keyOf(nc net.Conn) unsafe.Pointer { return (*[2]unsafe.Pointer)(unsafe.Poin
 
 // home is where the search for a key begins: Fibonacci hashing.
 func home(key unsafe.Pointer, slots []slot) int {
-	return int(uint64(uintptr(key))*0x9E3779B97F4A7C15>>32) & (len(slots) - 1) //nolint:gosec // masked
+	return int(uint64(uintptr(key))*0x9E3779B97F4A7C15>>32) & (len(slots) - 1)
 }
 
 func next(i int, slots []slot) int { return (i + 1) & (len(slots) - 1) }

@@ -11,7 +11,8 @@ import (
 // HeaderRequestID names a request from hop to hop.
 const HeaderRequestID = "X-Request-ID"
 
-var headerRequestID = []byte(HeaderRequestID)
+// headerRequestID is the name as fasthttp normalizes it, which spares it that.
+var headerRequestID = []byte("X-Request-Id")
 
 // maxRequestID is how long an incoming request id may be.
 const maxRequestID = 128
@@ -23,12 +24,15 @@ func requestID(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		var buf [maxRequestID]byte // the handler may reset or reuse the request
 		var id []byte
-		if sent := ctx.Request.Header.PeekAll(HeaderRequestID); len(sent) == 1 && saneRequestID(sent[0]) {
-			id = append(buf[:0], sent[0]...)
+		sent := ctx.Request.Header.PeekBytes(headerRequestID)
+		if len(sent) > 0 && len(ctx.Request.Header.PeekAll(HeaderRequestID)) == 1 && saneRequestID(sent) {
+			id = append(buf[:0], sent...)
 		} else {
 			id = makeRequestID(buf[:0])
-			ctx.Request.Header.DelBytes(headerRequestID)
-			ctx.Request.Header.SetBytesKV(headerRequestID, id)
+			if sent != nil {
+				ctx.Request.Header.DelBytes(headerRequestID) // all of them
+			}
+			ctx.Request.Header.SetCanonical(headerRequestID, id)
 		}
 		next(ctx)
 		// After the handler: ctx.Error and the like reset the response. That of a
@@ -37,7 +41,7 @@ func requestID(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		if resp == nil {
 			resp = &ctx.Response
 		}
-		resp.Header.SetBytesKV(headerRequestID, id)
+		resp.Header.SetCanonical(headerRequestID, id)
 	}
 }
 

@@ -45,5 +45,5 @@ func ClientContext(ctx *fasthttp.RequestCtx) context.Context {
 	if s == nil {
 		return context.Background()
 	}
-	return s.Server.ClientContext(ctx)
+	return s.ClientContext(ctx)
 }

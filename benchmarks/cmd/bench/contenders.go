@@ -14,6 +14,7 @@ type contender struct {
 	name    string
 	program string // a directory below servers/
 	args    []string
+	atRest  bool // is measured with idle connections alone
 }
 
 // baseline is what the others are compared with.
@@ -23,6 +24,7 @@ const baseline = "fasthttp"
 var contenders = []contender{
 	{name: "fasthttp", program: "fasthttp"},
 	{name: "lifecycle", program: "lifecycle"},
+	{name: "lifecycle-parked", program: "lifecycle", args: []string{"-park-after", "50ms"}, atRest: true},
 	{name: "toolkit", program: "toolkit"},
 	{name: "fiber", program: "fiber"},
 	{name: "hertz", program: "hertz"},
@@ -52,6 +54,11 @@ func selectContenders(names []string) (selected []contender, err error) {
 		}
 	}
 	return selected, nil
+}
+
+// busy are the contenders that are measured under load.
+func (p *plan) busy() []contender {
+	return slices.DeleteFunc(slices.Clone(p.contenders), func(c contender) bool { return c.atRest })
 }
 
 func (p *plan) binary(c contender) string { return filepath.Join(p.dir, c.program) }

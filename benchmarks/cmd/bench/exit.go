@@ -51,9 +51,9 @@ func (p *plan) exits(r *results) error {
 		if !p.wants(w.name) {
 			continue
 		}
-		rounds, among := max(p.Rounds/2, 1), p.contenders
+		rounds, among := max(p.Rounds/2, 1), p.busy()
 		if w.costly {
-			rounds, among = max(p.Rounds/8, 1), append([]contender{closer}, among...)
+			rounds, among = max(p.Rounds/8, 1), append([]contender{closer}, p.contenders...)
 		}
 		for round := range rounds {
 			for i := range among {

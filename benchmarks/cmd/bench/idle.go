@@ -68,6 +68,9 @@ func (p *plan) idleOf(c contender, got *idleResult) error {
 		return err
 	}
 	got.Gathering = time.Since(began).Round(time.Millisecond).String()
+	if c.atRest {
+		time.Sleep(parkedSettle)
+	}
 	if got.After, err = settled(s); err != nil {
 		return err
 	}
@@ -83,6 +86,10 @@ func percentiles(micros []float64) (median, p99 float64) {
 	s := sorted(micros)
 	return quantile(s, 0.5), quantile(s, 0.99)
 }
+
+// parkedSettle is how long a server that parks takes to give memory back: fasthttp's
+// workers wait 10 to 20 s for further work before they end.
+const parkedSettle = 25 * time.Second
 
 // settled is the server's resident memory once it has stayed within 1 % for a
 // second, or after 15 s.

@@ -64,7 +64,7 @@ func (p *plan) startAll(wanted []workload) (servers []*server, err error) {
 		if !slices.ContainsFunc(wanted, func(w workload) bool { return w.TLS == withTLS }) {
 			continue
 		}
-		for _, c := range p.contenders {
+		for _, c := range p.busy() {
 			s, err := p.start(c, withTLS)
 			if err != nil {
 				return servers, err

@@ -67,6 +67,7 @@ type Options struct {
 	Addr      string
 	Cert, Key string // PEM files; "" is no TLS
 	File      string
+	ParkAfter time.Duration // of those that can
 }
 
 // TLS says whether the contender is to speak TLS.
@@ -78,6 +79,7 @@ func Flags() (o Options) {
 	flag.StringVar(&o.Cert, "cert", "", "PEM `file` of a certificate chain: serve TLS")
 	flag.StringVar(&o.Key, "key", "", "PEM `file` of its key")
 	flag.StringVar(&o.File, "file", "", "`file` that GET /file sends")
+	flag.DurationVar(&o.ParkAfter, "park-after", 0, "`time` after which lifecycle and toolkit park an idle connection; 0 is never")
 	flag.Parse()
 	return o
 }

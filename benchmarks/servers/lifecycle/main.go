@@ -18,6 +18,7 @@ func main() {
 		HTTP:         fast.Server(o),
 		Signals:      lifecycle.DefaultSignals(),
 		DrainTimeout: contract.ShutdownTimeout,
+		ParkAfter:    o.ParkAfter,
 	}
 	if o.TLS() {
 		cert, err := tls.LoadX509KeyPair(o.Cert, o.Key)

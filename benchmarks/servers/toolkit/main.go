@@ -22,6 +22,7 @@ func main() {
 		Addr(o.Addr).
 		Logger(zerolog.Nop()).
 		DrainTimeout(contract.ShutdownTimeout).
+		ParkAfter(o.ParkAfter).
 		Post(contract.Upload, fast.Upload).
 		Get(contract.File, func(ctx *fasthttp.RequestCtx) { ctx.SendFile(o.File) }).
 		Get(contract.Slow, fast.Slow)
