@@ -76,8 +76,8 @@
 //     Connection: close. Then, if the kernel holds nothing unread of it, the
 //     connection gets a FIN. A request that crosses the FIN on its way is one
 //     that its client has to send again; LastCall is there to make that rare.
-//     One that has been idle for ten times LastCall when the drain begins gets
-//     its FIN at once: ten thousand sleepers do not hold the exit.
+//     Where more than 1,000 are open, one that has been idle for four times
+//     LastCall gets its FIN at once: ten thousand sleepers do not hold the exit.
 //  5. A request whose first byte has been read before that is served in full,
 //     in however many segments it comes; so is one that has begun within a TLS
 //     record, save the first of its connection, for which LastCall has to do. A

@@ -108,6 +108,7 @@ func (s *Server) noteOpen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report.Open = open
+	s.crowded = open.Total() > crowd
 }
 
 // newDeadline returns the timer of the drain's deadline.
@@ -187,10 +188,14 @@ func (s *Server) nothingLeft() bool {
 // maxTime is later than all times.
 const maxTime time.Duration = math.MaxInt64
 
-// longIdle is how many times LastCall a connection has been idle that gets none.
-// Whoever has been silent for so long is unlikely to speak within one more, and
-// then as likely to cross a FIN at its end as at its begin.
-const longIdle = 10
+// In a crowd, a connection that has been idle for longIdle times LastCall gets none.
+// Whoever has been silent for so long is unlikely to speak within one more, and then
+// as likely to cross a FIN at its end as at its begin; while to close thousands at
+// the same time takes longer than a last call does.
+const (
+	crowd    = 1000 // connections
+	longIdle = 4
+)
 
 // lastCallOver is when the last call ends of a connection that became idle, or
 // was accepted, at the given time.
@@ -199,7 +204,7 @@ func (s *Server) lastCallOver(since time.Duration) time.Duration {
 	if s.aborting {
 		return since // there is no last call any more
 	}
-	if (s.drainBegan-since)/longIdle > lastCall {
+	if s.crowded && (s.drainBegan-since)/longIdle > lastCall {
 		return since
 	}
 	from := max(since, s.drainBegan)

@@ -294,7 +294,8 @@ func TestNothingIsLeftOf(t *testing.T) {
 					default:
 					}
 					if time.Since(began) > patience {
-						t.Fatal("something holds the server")
+						buf := make([]byte, 1<<20)
+						t.Fatalf("something holds the server:\n%s", buf[:runtime.Stack(buf, true)])
 					}
 				}
 			})

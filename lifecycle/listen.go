@@ -28,7 +28,8 @@ type listener struct {
 	ending atomic.Bool
 	over   chan struct{} // closed when ending is set
 
-	ended time.Time // when end was called; constant once ending is set
+	ended   time.Time // when end was called; constant once ending is set
+	settled bool      // no handshake is under way any more; of the accept loop alone
 
 	closeOnce sync.Once
 	closeErr  error
@@ -176,17 +177,20 @@ func countedBelow(nc net.Conn) *counted {
 // fasthttp's Serve returns nil for an io.EOF.
 func (l *listener) acceptLast() (net.Conn, error) {
 	for {
-		settled := l.settled() // before the look at the queue: what has settled is there
 		c, err := acceptQueued(l.Listener)
 		if err == nil {
 			return c, nil
 		}
-		if settled || errors.Is(err, net.ErrClosed) {
+		if l.settled || errors.Is(err, net.ErrClosed) {
 			_ = l.Close()
 			return nil, io.EOF
 		}
-		tcp := l.Listener.(*net.TCPListener) // others are always settled
-		_ = tcp.SetDeadline(time.Now().Add(settleInterval))
+		began := time.Now()
+		if l.settled = l.settles(); l.settled {
+			continue // with what has come meanwhile
+		}
+		tcp := l.Listener.(*net.TCPListener) // others have settled
+		_ = tcp.SetDeadline(time.Now().Add(max(settleInterval, time.Since(began))))
 		if c, err := tcp.Accept(); err == nil {
 			return c, nil
 		}
@@ -197,15 +201,16 @@ func (l *listener) acceptLast() (net.Conn, error) {
 // have sent a request behind their last step. A TCP listener that takes no new
 // connection requests waits for them: until there are none, for at most
 // maxSettle, or, where that cannot be known, for unknownSettle. It looks every
-// settleInterval.
+// settleInterval, or less often: a look walks all sockets of the machine, which takes
+// the kernel half a millisecond, and more where there are many.
 const (
 	maxSettle      = 250 * time.Millisecond
 	unknownSettle  = 5 * time.Millisecond
 	settleInterval = time.Millisecond
 )
 
-// settled reports whether no handshake is under way, as far as can be known.
-func (l *listener) settled() bool {
+// settles reports whether no handshake is under way any more, as far as can be known.
+func (l *listener) settles() bool {
 	if _, ok := l.Listener.(*net.TCPListener); !ok {
 		return true
 	}

@@ -79,9 +79,10 @@ type Server struct {
 	// LastCall is how long an idle connection may still send a request, after
 	// its last response or the begin of the drain, whichever is later. The
 	// request is served, and told Connection: close. It should exceed the pauses
-	// of a busy client's connections plus a round trip. A connection that has been
-	// idle for ten times as long when the drain begins gets no last call. Zero is
-	// DefaultLastCall; negative is none; UntilIdle waits for idle timeouts.
+	// of a busy client's connections plus a round trip. Where more than 1,000
+	// connections are open, one that has been idle for four times as long gets no
+	// last call. Zero is DefaultLastCall; negative is none; UntilIdle waits for idle
+	// timeouts.
 	LastCall time.Duration
 
 	// DrainTimeout is how long the drain may take, ShutdownDelay not included,
@@ -147,7 +148,8 @@ type Server struct {
 	mistakes     []error // of calls that return none; Run does
 	drainHookErr error
 	listenErr    error
-	drainBegan   time.Duration // constant once PhaseDraining is reached
+	drainBegan   time.Duration // constant once PhaseDraining is reached, as the next one
+	crowded      bool          // see crowd
 	deadline     time.Time
 	exitCtx      context.Context // of work that exit hooks start
 	report       Report
