@@ -9,7 +9,7 @@ export GOTOOLCHAIN ?= auto
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## run the bundled server on 127.0.0.1:8080 (ARGS="-h" explains)
@@ -23,8 +23,13 @@ test: ## run the tests, with the race detector where there is a C compiler
 # The race detector needs cgo. Without it the tests are the same, less sharp.
 RACE := $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)" >/dev/null && echo -race)
 
+# Each test that sets no ParkAfter of its own, with a small one.
+.PHONY: test-parked
+test-parked: ## run the tests with parking on
+	LASTCALL_PARK_AFTER=1ms PARK_AFTER=2ms go test -shuffle=on -timeout 10m ./lifecycle/... ./examples/server
+
 .PHONY: check
-check: tidy format vet lint test alloc fuzz-seconds ## all that CI checks
+check: tidy format vet lint test test-parked alloc fuzz-seconds ## all that CI checks
 
 .PHONY: tidy
 tidy: ## check that go.mod and go.sum are tidy
@@ -68,9 +73,9 @@ fuzz-seconds:
 ROUNDS ?= 200
 
 .PHONY: rehearse
-rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthttp and net/http
+rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthttp and net/http (ARGS="-h" explains)
 	@go build -o $(BIN)/rehearse ./examples/rehearse
-	@$(BIN)/rehearse -rounds $(ROUNDS)
+	@$(BIN)/rehearse -rounds $(ROUNDS) $(ARGS)
 
 .PHONY: bench
 bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)

@@ -127,7 +127,11 @@ func (p *process) begin() {
 func command(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary, args...)
 	// A race-enabled binary sleeps before it exits, for reports that are under way.
-	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, env...)
+	cmd.Env = []string{"GORACE=atexit_sleep_ms=0"}
+	if d := os.Getenv("PARK_AFTER"); d != "" { // make test-parked
+		cmd.Env = append(cmd.Env, "PARK_AFTER="+d)
+	}
+	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
 

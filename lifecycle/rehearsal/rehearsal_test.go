@@ -46,7 +46,8 @@ func serve(addr string) {
 func echo(ctx *fasthttp.RequestCtx) { ctx.SetBody(ctx.PostBody()) }
 
 func server() *lifecycle.Server {
-	return &lifecycle.Server{HTTP: &fasthttp.Server{Handler: echo}, Addrs: []string{"127.0.0.1:0"}}
+	parkAfter, _ := time.ParseDuration(os.Getenv("LASTCALL_PARK_AFTER")) // make test-parked
+	return &lifecycle.Server{HTTP: &fasthttp.Server{Handler: echo}, Addrs: []string{"127.0.0.1:0"}, ParkAfter: parkAfter}
 }
 
 var serverTLS = sync.OnceValue(func() *tls.Config {
