@@ -3,7 +3,9 @@
 package lifecycle
 
 import (
+	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,6 +127,57 @@ func BenchmarkClientContext(b *testing.B) {
 			for b.Loop() {
 				c.exchange()
 			}
+		})
+	}
+}
+
+// BenchmarkClientGone is the time from a client's close to the end of its context.
+func BenchmarkClientGone(b *testing.B) {
+	s := &Server{}
+	entered, ended := make(chan struct{}), make(chan struct{})
+	s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+		done := s.ClientContext(ctx).Done()
+		entered <- struct{}{}
+		<-done
+		ended <- struct{}{}
+	})
+	r := runTCP(b, s)
+	var took []time.Duration
+	for b.Loop() {
+		nc := r.dialRaw()
+		if _, err := io.WriteString(nc, request); err != nil {
+			b.Fatal(err)
+		}
+		<-entered
+		began := time.Now()
+		_ = nc.Close()
+		<-ended
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "median-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+}
+
+// BenchmarkUnpark is a request on a parked connection, beside one on an idle one that
+// has rested as long.
+func BenchmarkUnpark(b *testing.B) {
+	for name, parkAfter := range map[string]time.Duration{"idle": 0, "parked": time.Millisecond} {
+		b.Run(name, func(b *testing.B) {
+			r := runTCP(b, &Server{HTTP: quiet(hello), ParkAfter: parkAfter})
+			c := &keepAlive{Conn: r.dialRaw()}
+			_ = c.SetDeadline(time.Time{})
+			c.exchange()
+			var took []time.Duration
+			for b.Loop() {
+				time.Sleep(5 * time.Millisecond)
+				began := time.Now()
+				c.exchange()
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "median-us")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 		})
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -173,16 +175,13 @@ func TestTLSIsNotParked(t *testing.T) {
 }
 
 // Connections that are parked and woken all the time, by clients whose pauses lie
-// around ParkAfter, lose nothing and mix nothing up.
+// around ParkAfter, lose nothing and mix nothing up. LASTCALL_TORTURE sets the number
+// of requests.
 func TestParkingTorture(t *testing.T) {
-	requests := 20_000
-	if testing.Short() {
-		requests = 2_000
+	requests, err := strconv.Atoi(os.Getenv("LASTCALL_TORTURE"))
+	if err != nil {
+		requests = 20_000
 	}
-	torture(t, requests)
-}
-
-func torture(t *testing.T, requests int) {
 	h := quiet(func(ctx *fasthttp.RequestCtx) {
 		ctx.SetBody(ctx.PostBody())
 	})
