@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -21,7 +22,8 @@ var ErrClientGone = errors.New("lifecycle: client has gone")
 //	rows, err := db.QueryContext(srv.ClientContext(ctx), "SELECT ...")
 //
 // A client that shuts down its side for writing has gone, as it has for net/http; one
-// that has pipelined another request before that has not. No byte is read for it, and
+// that has pipelined another request before that has not, nor one whose body the
+// handler has not read to its end; a reset is seen in any case. No byte is read for it, and
 // none is waited for: the connection is watched by its end alone, from when Done is
 // first called, which costs two system calls a request. A body that is being streamed
 // may be read meanwhile. Handlers that do not call ClientContext pay nothing.
@@ -37,16 +39,27 @@ func (s *Server) ClientContext(ctx *fasthttp.RequestCtx) context.Context {
 	if c == nil { // not from a listener of ours
 		return s.ctx
 	}
-	if cc := c.client.Load(); cc != nil {
-		return cc
-	}
-	cc := &clientContext{s: s, c: c}
-	cc.Context, cc.cancel = context.WithCancelCause(s.ctx)
-	if !c.client.CompareAndSwap(nil, cc) {
+	for {
+		if cc := c.client.Load(); cc != nil {
+			return cc
+		}
+		cc := &clientContext{s: s, c: c}
+		cc.Context, cc.cancel = context.WithCancelCause(s.ctx)
+		if c.client.CompareAndSwap(nil, cc) {
+			return cc
+		}
 		cc.cancel(nil)
-		return c.client.Load()
 	}
-	return cc
+}
+
+// endClientContext is for the handler's end.
+func (c *conn) endClientContext() {
+	if c.client.Load() == nil {
+		return // spares the swap
+	}
+	if cc := c.client.Swap(nil); cc != nil {
+		cc.end()
+	}
 }
 
 // clientContext starts to watch its client when it is first asked for Done. What it
@@ -121,16 +134,12 @@ func (w *clients) watch(cc *clientContext) (fd int, ok bool) {
 	if w.poller == nil {
 		return 0, false
 	}
-	events := pollEnd
-	if cc.overTLS() {
-		events = pollEnd | pollInput // a close_notify may come without a FIN
-	}
 	control(sc, func(raw uintptr) {
 		fd = int(raw)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.watched[fd] = cc
-		if ok = w.poller.add(fd, events|pollOnce) == nil; !ok {
+		if ok = w.poller.add(fd, cc.events()|pollOnce) == nil; !ok {
 			delete(w.watched, fd)
 		}
 	})
@@ -153,39 +162,62 @@ func (w *clients) run() {
 		if err != nil {
 			return
 		}
-		for _, fd := range fds {
+		for _, f := range fds {
 			w.mu.Lock()
-			cc := w.watched[fd]
+			cc := w.watched[f.fd]
 			w.mu.Unlock()
 			if cc != nil {
-				w.lookAfter(cc)
+				w.lookAfter(cc, f)
 			}
 		}
 	}
 }
 
-// lookAfter ends a context if its client has gone.
-func (w *clients) lookAfter(cc *clientContext) {
+// lookAfter ends a context if its client has gone: if the socket has failed, or has
+// come to its end with nothing before that.
+func (w *clients) lookAfter(cc *clientContext, f ready) {
 	cc.mu.Lock() // the descriptor is the connection's until the handler's end
 	defer cc.mu.Unlock()
 	if cc.state != watched {
 		return
 	}
-	gone := false
+	gone := f.failed
 	control(rawConn(cc.c.Conn), func(fd uintptr) {
-		switch in := look(fd); {
-		case in == inputEnded:
+		if gone {
+			return
+		}
+		switch look(fd) {
+		case inputEnded:
 			gone = true
-		case in == inputSome && cc.overTLS():
-			if gone = closeNotified(fd); !gone {
+		case inputNone: // the handler has read what was there
+			_ = w.poller.modify(int(fd), cc.events()|pollOnce)
+		case inputSome:
+			switch {
+			case cc.overTLS() && cc.c.input != nil && cc.c.input.between() && closeNotified(fd):
+				gone = true
+			case f.ended: // but it hides behind what the handler may yet read
+				time.AfterFunc(hiddenInterval, func() { w.lookAfter(cc, f) })
+			default:
 				_ = w.poller.modify(int(fd), pollEnd|pollOnce)
 			}
-		default: // a pipelined request before the end hides it, as with net/http
 		}
 	})
 	if gone {
 		cc.cancel(ErrClientGone)
 	}
+}
+
+// hiddenInterval is after what time a client is looked at again that has sent its end,
+// and before that something that has not been read.
+const hiddenInterval = 10 * time.Millisecond
+
+// events are what a client is watched for. Over TLS its end may be announced without a
+// FIN.
+func (cc *clientContext) events() int {
+	if cc.overTLS() {
+		return pollEnd | pollInput
+	}
+	return pollEnd
 }
 
 func (w *clients) stop() {

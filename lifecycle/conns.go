@@ -250,6 +250,7 @@ func (s *Server) end(c *conn) (done bool) {
 			return c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding))
 		})
 		if done && st == stateParking {
+			s.parking.underWay.Add(-1)
 			closeFD(c.parkFD)
 		}
 		return done
@@ -370,9 +371,13 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 			c.to(StateHijacked, s.now())
 		}
 	case fasthttp.StateClosed:
+		if s.connState != nil { // before a parked one comes back as another
+			s.connState(nc, st)
+		}
 		if c := s.conns.get(nc); c != nil {
 			s.removeConn(c)
 		}
+		return
 	}
 	if s.connState != nil {
 		s.connState(nc, st)
@@ -417,6 +422,7 @@ func (s *Server) removeConn(c *conn) {
 	if from == StateClosed {
 		return
 	}
+	c.endClientContext() // of a handler that something has given up on
 	if c.silence != nil {
 		c.silence.Stop()
 	}
@@ -446,15 +452,14 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if s.cutting.Load() || !c.enter(ctx, s.epoch) {
+		cut(c.Conn) // else fasthttp would answer, and with a 200
+		ctx.Error("the server is going down", fasthttp.StatusServiceUnavailable)
 		ctx.SetConnectionClose()
 		return
 	}
 	s.handler(ctx)
 	c.leave()
-	if cc := c.client.Load(); cc != nil {
-		c.client.Store(nil)
-		cc.end()
-	}
+	c.endClientContext()
 	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
 		ctx.SetConnectionClose() // fasthttp counts from the last parking on
 	}
@@ -490,7 +495,7 @@ func (s *Server) tell(ctx *fasthttp.RequestCtx) {
 // the answer to that.
 func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 	if c := s.conns.get(ctx.Conn()); c != nil {
-		if c.word.Load() < oneRequest {
+		if stateOf(c.word.Load()) != StateActive {
 			_ = c.Close()
 			return
 		}

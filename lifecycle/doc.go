@@ -78,8 +78,9 @@
 //     that its client has to send again; LastCall is there to make that rare.
 //     Where more than 1,000 are open, one that has been idle for four times
 //     LastCall gets its FIN at once: ten thousand sleepers do not hold the exit.
-//  5. A request whose first byte has been read before that is served in full,
-//     in however many segments it comes; so is one that has begun within a TLS
+//  5. A request whose first byte is in the kernel or with fasthttp before that is
+//     served in full, in however many segments it comes (save for the microsecond
+//     in which it changes hands); so is one that has begun within a TLS
 //     record, save the first of its connection, for which LastCall has to do. A
 //     request that can no longer be answered is not handed to the handler.
 //  6. Of pipelined requests, each whose handler has run is answered, and the

@@ -232,11 +232,16 @@ func (s *Server) endIdleConns() (next time.Duration) {
 		next = min(next, now+keptInterval)
 	}
 	s.conns.each(func(c *conn) bool {
-		st := stateOf(c.word.Load())
+		word := c.word.Load()
+		st := stateOf(word)
 		if st != StateNew && st != StateIdle && st != stateWaking && st != stateParking {
 			return true
 		}
-		over := s.lastCallOver(time.Duration(c.since.Load()))
+		since := time.Duration(c.since.Load())
+		if word&flagPipelines != 0 {
+			since = max(since, s.drainBegan) // see clock: it may have been idle for less
+		}
+		over := s.lastCallOver(since)
 		switch {
 		case over > now:
 			if st == StateNew {

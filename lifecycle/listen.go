@@ -23,6 +23,7 @@ var errListener = errors.New("lifecycle: listener failed")
 type listener struct {
 	net.Listener
 	tls *tls.Config // nil: connections are served as they are
+	own bool        // opened for Addrs: nobody else has the socket
 	s   *Server
 
 	ending atomic.Bool
@@ -39,7 +40,7 @@ type listener struct {
 // everything is closed again.
 func (s *Server) listen(ctx context.Context) error {
 	for _, ln := range s.Listeners {
-		s.addListener(ln, nil)
+		s.addListener(ln, nil, false)
 	}
 	for _, addr := range s.Addrs {
 		ln, err := s.listenOn(ctx, addr)
@@ -50,7 +51,7 @@ func (s *Server) listen(ctx context.Context) error {
 		if ln.Addr().Network() == "unix" {
 			config = nil
 		}
-		s.addListener(ln, config)
+		s.addListener(ln, config, true)
 	}
 	return nil
 }
@@ -97,8 +98,8 @@ func removeStaleSocket(ctx context.Context, path string) error {
 	return err
 }
 
-func (s *Server) addListener(ln net.Listener, config *tls.Config) {
-	l := &listener{Listener: ln, tls: config, s: s, over: make(chan struct{})}
+func (s *Server) addListener(ln net.Listener, config *tls.Config, own bool) {
+	l := &listener{Listener: ln, tls: config, own: own, s: s, over: make(chan struct{})}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
@@ -154,13 +155,38 @@ func (l *listener) Accept() (net.Conn, error) {
 type counted struct {
 	net.Conn
 	n atomic.Uint64
+
+	// Where in a record the last byte read lies. Read is called by one goroutine.
+	header [5]byte // RFC 8446, section 5.1
+	have   int     // bytes of header
+	left   int     // bytes of the record's body
+	inside atomic.Bool
 }
 
 func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.n.Add(uint64(n)) //nolint:gosec // never negative
+	for b = b[:n]; len(b) > 0; {
+		if c.left > 0 {
+			skip := min(c.left, len(b))
+			c.left -= skip
+			b = b[skip:]
+			continue
+		}
+		got := copy(c.header[c.have:], b)
+		b = b[got:]
+		if c.have += got; c.have == len(c.header) {
+			c.have, c.left = 0, int(c.header[3])<<8|int(c.header[4])
+		}
+	}
+	if inside := c.have+c.left > 0; inside != c.inside.Load() {
+		c.inside.Store(inside)
+	}
 	return n, err
 }
+
+// between reports whether all records that have been read from were read in full.
+func (c *counted) between() bool { return !c.inside.Load() }
 
 // countedBelow returns the count of a TLS connection of ours, else nil.
 func countedBelow(nc net.Conn) *counted {
@@ -180,6 +206,10 @@ func (l *listener) acceptLast() (net.Conn, error) {
 		c, err := acceptQueued(l.Listener)
 		if err == nil {
 			return c, nil
+		}
+		if isTemporary(err) && time.Since(l.ended) < maxSettle { // no descriptor to be had: those under way give theirs back
+			time.Sleep(settleInterval)
+			continue
 		}
 		if l.settled || errors.Is(err, net.ErrClosed) {
 			_ = l.Close()
@@ -262,7 +292,7 @@ func isTimeout(err error) bool {
 // the queue, and closes it. Of a listener that has no deadlines, as in memory,
 // no queue is known: it is closed here and now. end is called once.
 func (l *listener) end() {
-	refuseNew(l.Listener)
+	refuseNew(l.Listener, l.own)
 	l.ended = time.Now()
 	l.ending.Store(true)
 	close(l.over)
@@ -274,6 +304,11 @@ func (l *listener) end() {
 
 // Close is also called by fasthttp's own shutdown, once more.
 func (l *listener) Close() error {
-	l.closeOnce.Do(func() { l.closeErr = l.Listener.Close() })
+	l.closeOnce.Do(func() {
+		if l.ending.Load() {
+			allowNew(l.Listener)
+		}
+		l.closeErr = l.Listener.Close()
+	})
 	return l.closeErr
 }

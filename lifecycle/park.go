@@ -36,6 +36,7 @@ type parking struct {
 	refused sync.Once // what cannot be parked has been said
 
 	parkings atomic.Int64 // so far
+	underWay atomic.Int64 // connections in stateParking
 
 	mu    sync.Mutex // guards what follows
 	conns []*parked  // by descriptor
@@ -157,7 +158,9 @@ func (s *Server) canPark(nc net.Conn) bool {
 	}
 	poller, err := newPoller()
 	if err != nil {
-		s.giveUpParking(err)
+		if !isTemporary(err) {
+			s.giveUpParking(err)
+		}
 		return false
 	}
 	p.poller = poller
@@ -167,8 +170,9 @@ func (s *Server) canPark(nc net.Conn) bool {
 
 // giveUpParking is for what would fare no better another time.
 func (s *Server) giveUpParking(err error) {
-	s.parking.off.Store(true)
-	s.emit(Event{Kind: EventNotParked, Err: err})
+	if !s.parking.off.Swap(true) {
+		s.emit(Event{Kind: EventNotParked, Err: err})
+	}
 }
 
 // minParkInterval bounds how often parkLoop looks.
@@ -200,17 +204,29 @@ func (s *Server) parkLoop() {
 	}
 }
 
+// maxParking is how many connections are parked at the same time: each has two
+// descriptors meanwhile.
+const maxParking = 128
+
 func (s *Server) parkIdleConns() {
 	before := s.now() - s.ParkAfter
 	s.conns.each(func(c *conn) bool {
 		if s.phases.load() != PhaseReady {
 			return false // the drain wants them as they are
 		}
-		st := stateOf(c.word.Load())
-		if (st == StateIdle || st == stateParking) && time.Duration(c.since.Load()) <= before {
-			s.park(c)
+		word := c.word.Load()
+		if st := stateOf(word); st != StateIdle && st != stateParking || time.Duration(c.since.Load()) > before {
+			return true
 		}
-		return true
+		if word&flagPipelines != 0 { // it has been idle since its response; see clock
+			now := s.now()
+			if c.word.CompareAndSwap(word, word&^flagPipelines) {
+				c.since.CompareAndSwap(c.since.Load(), int64(now))
+			}
+			return true
+		}
+		s.park(c)
+		return s.parking.underWay.Load() < maxParking
 	})
 }
 
@@ -230,7 +246,9 @@ func (s *Server) park(c *conn) {
 			return // closed, or no descriptor to be had: another time
 		}
 		c.parkFD = fd
+		s.parking.underWay.Add(1)
 		if !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateParking)) {
+			s.parking.underWay.Add(-1)
 			closeFD(fd)
 			return
 		}
@@ -263,6 +281,7 @@ func (s *Server) noteUnparkable(nc net.Conn) {
 // callOffParking is for a connection on which a request came first.
 func (s *Server) callOffParking(c *conn) {
 	s.restoreDeadline(c)
+	s.parking.underWay.Add(-1)
 	closeFD(c.parkFD)
 }
 
@@ -272,11 +291,8 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
 		accepted: c.accepted, since: since,
 	}
+	s.parking.underWay.Add(-1)
 	s.conns.take(c)
-	if s.phases.load() != PhaseReady {
-		s.resume(p, StateIdle) // the drain has begun meanwhile
-		return
-	}
 	s.parking.parkings.Add(1)
 	s.parking.mu.Lock()
 	err := s.parking.add(p)
@@ -284,6 +300,11 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 	if err != nil {
 		s.giveUpParking(err)
 		s.resume(p, StateIdle)
+		return
+	}
+	s.noticeIdle() // the drain may have begun meanwhile, and looked
+	if s.cutting.Load() {
+		s.cutParked()
 	}
 }
 
@@ -294,8 +315,8 @@ func (s *Server) unparkLoop() {
 		if err != nil {
 			return
 		}
-		for _, fd := range fds {
-			switch p, in := s.takeOutReady(fd); in {
+		for _, f := range fds {
+			switch p, in := s.takeOutReady(f.fd); in {
 			case inputSome:
 				s.resume(p, StateActive)
 			case inputEnded: // the client has closed it
@@ -326,6 +347,10 @@ func (s *Server) takeOutReady(fd int) (*parked, input) {
 // what is idle might be parked while fasthttp waits for its first byte, and would
 // answer that with a 408, as to any new connection.
 func (s *Server) resume(p *parked, st ConnState) {
+	if s.cutting.Load() {
+		s.dropParked(p)
+		return
+	}
 	nc, err := connOf(p.fd)
 	if err != nil {
 		if isTemporary(err) { // no descriptor to be had; the request waits
@@ -334,6 +359,12 @@ func (s *Server) resume(p *parked, st ConnState) {
 		}
 		s.dropParked(p)
 		return
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok && s.HTTP.TCPKeepalive { // as fasthttp does for what it accepts
+		_ = tcp.SetKeepAlive(true)
+		if d := s.HTTP.TCPKeepalivePeriod; d > 0 {
+			_ = tcp.SetKeepAlivePeriod(d)
+		}
 	}
 	c := &conn{Conn: nc, id: p.id, accepted: p.accepted}
 	c.since.Store(int64(p.since))

@@ -17,7 +17,14 @@ type poller struct {
 	raw    syscall.RawConn
 	fd     int // of file
 	events [128]unix.EpollEvent
-	ready  []int
+	ready  []ready
+}
+
+// ready is a descriptor on which there is something.
+type ready struct {
+	fd     int
+	ended  bool // no more will come than what is there
+	failed bool // it was reset, or is shut down in both directions
 }
 
 func newPoller() (*poller, error) {
@@ -41,7 +48,7 @@ func newPoller() (*poller, error) {
 // What a poller waits for on a descriptor.
 const (
 	pollInput = unix.EPOLLIN
-	pollEnd   = unix.EPOLLRDHUP   // errors are always waited for
+	pollEnd   = unix.EPOLLRDHUP
 	pollOnce  = unix.EPOLLONESHOT // then nothing more, until modify
 )
 
@@ -58,12 +65,13 @@ func (p *poller) remove(fd int) { _ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd
 
 // wait returns the descriptors on which there is something; the slice is valid until
 // it is called again. It fails once the poller is closed.
-func (p *poller) wait() ([]int, error) {
+func (p *poller) wait() ([]ready, error) {
 	p.ready = p.ready[:0]
 	err := p.raw.Read(func(fd uintptr) bool {
 		n, _ := unix.EpollWait(int(fd), p.events[:], 0)
 		for i := range max(n, 0) {
-			p.ready = append(p.ready, int(p.events[i].Fd))
+			e := &p.events[i]
+			p.ready = append(p.ready, ready{int(e.Fd), e.Events&unix.EPOLLRDHUP != 0, e.Events&(unix.EPOLLERR|unix.EPOLLHUP) != 0})
 		}
 		return n > 0
 	})
@@ -83,23 +91,23 @@ func duplicateFD(nc net.Conn) (dup int, err error) {
 
 func closeFD(fd int) { _ = unix.Close(fd) }
 
-// closeNotified reports whether what waits to be read from a TLS connection's socket
-// is its client's close_notify, and not a request: a record of alerts, or, in TLS 1.3,
-// which hides that, one that is too short for anything else.
+// closeNotified reports whether what waits to be read from a TLS connection's socket,
+// the last record having been read in full, is its client's close_notify alone: a
+// record of alerts, or, in TLS 1.3, which hides that, one of its size. A request
+// that begins with a record of two bytes would be taken for one.
 func closeNotified(fd uintptr) bool {
 	const (
-		headerLen          = 5  // RFC 8446, section 5.1
-		typeAlert          = 21 // section B.1
-		typeApplication    = 23
-		encryptedAlertSize = 2 + 1 + 16 // alert, inner type, tag
+		headerLen       = 5  // RFC 8446, section 5.1
+		typeAlert       = 21 // section B.1
+		typeApplication = 23
+		alertSize       = 2 + 1 + 16 // alert, inner type, tag
 	)
-	var b [headerLen]byte
+	var b [headerLen + alertSize + 1]byte
 	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	if err != nil || n < headerLen {
 		return false
 	}
-	size := int(b[3])<<8 | int(b[4])
-	return b[0] == typeAlert || b[0] == typeApplication && size <= encryptedAlertSize
+	return b[0] == typeAlert || b[0] == typeApplication && n == headerLen+alertSize && int(b[3])<<8|int(b[4]) == alertSize
 }
 
 // addrsOf returns the addresses of a socket as text.

@@ -16,11 +16,16 @@ func newPoller() (*poller, error) {
 
 const pollInput, pollEnd, pollOnce = 0, 0, 0
 
-func (*poller) add(int, int) error    { return nil }
-func (*poller) modify(int, int) error { return nil }
-func (*poller) remove(int)            {}
-func (*poller) wait() ([]int, error)  { return nil, errors.ErrUnsupported }
-func (*poller) close()                {}
+type ready struct {
+	fd            int
+	ended, failed bool
+}
+
+func (*poller) add(int, int) error     { return nil }
+func (*poller) modify(int, int) error  { return nil }
+func (*poller) remove(int)             {}
+func (*poller) wait() ([]ready, error) { return nil, errors.ErrUnsupported }
+func (*poller) close()                 {}
 
 func duplicateFD(net.Conn) (int, error) { return 0, errors.ErrUnsupported }
 

@@ -50,8 +50,8 @@ type Server struct {
 	UnixMode os.FileMode
 
 	// Listeners are served as they are, beside Addrs. Run closes them. When a
-	// TCP or Unix listener ends, what waits in its queue is still served; of
-	// another kind, as tls.NewListener makes it, the queue cannot be known.
+	// *net.TCPListener or *net.UnixListener ends, what waits in its queue is still
+	// served; of another kind, as tls.NewListener makes it, the queue cannot be known.
 	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best.
 	Listeners []net.Listener
 
@@ -66,6 +66,8 @@ type Server struct {
 	// it is closed, and a new one with its next request: HTTP.ConnState sees
 	// StateClosed, then StateNew of another net.Conn, and RequestCtx counts ConnID,
 	// ConnTime and ConnRequestNum anew. ConnInfo and HTTP.MaxRequestsPerConn count on.
+	// It does not count for HTTP.Concurrency, until it comes back. Socket options are
+	// then net's defaults and HTTP's, not those of a listener handed in.
 	//
 	// It is for TCP and Unix sockets on Linux, without TLS. Where it cannot work an
 	// EventNotParked says so, once.

@@ -20,15 +20,29 @@ import (
 // Multipath TCP, which net.Listen makes, knows no filters (EOPNOTSUPP): Addrs are
 // opened without, and a listener that is handed in loses what comes between the
 // last look at its queue and its close.
-func refuseNew(ln net.Listener) {
+//
+// Both act on the socket, not on this process's descriptor of it. Another process may
+// have one too, as with socket activation: allowNew takes the filter off again, and a
+// Unix listener that is not our own is left as it is.
+func refuseNew(ln net.Listener, own bool) {
 	switch ln := ln.(type) {
 	case *net.UnixListener:
+		if !own {
+			return
+		}
 		control(ln, func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
 	case *net.TCPListener:
 		control(ln, func(fd uintptr) {
 			// Best effort: without the filter the queue is emptied all the same.
 			_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, dropSYN)
 		})
+	}
+}
+
+// allowNew undoes refuseNew, right before a listener is closed, for who else has it.
+func allowNew(ln net.Listener) {
+	if tcp, ok := ln.(*net.TCPListener); ok {
+		control(tcp, func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
 	}
 }
 

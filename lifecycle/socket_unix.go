@@ -96,13 +96,24 @@ func polls(fd uintptr, event int16) bool {
 	return err == nil && n > 0 && fds[0].Revents&event != 0
 }
 
-// acceptQueued takes a connection out of a listener's queue, and fails if there
-// is none.
+// acceptQueued takes a connection out of a listener's queue, and fails if there is
+// none. What embeds a listener may have an Accept of its own, which is not to be
+// passed by.
 func acceptQueued(ln net.Listener) (net.Conn, error) {
-	sc, ok := ln.(syscall.Conn)
-	if !ok {
+	switch ln.(type) {
+	case *net.TCPListener, *net.UnixListener:
+	default:
 		return nil, errors.ErrUnsupported
 	}
+	for {
+		nc, err := acceptOne(ln.(syscall.Conn))
+		if !errors.Is(err, errGone) {
+			return nc, err
+		}
+	}
+}
+
+func acceptOne(sc syscall.Conn) (net.Conn, error) {
 	var (
 		fd  int
 		err error
@@ -125,6 +136,9 @@ func acceptQueued(ln net.Listener) (net.Conn, error) {
 	return nc, err
 }
 
+// errGone says that a connection had been reset before anybody looked.
+var errGone = errors.New("lifecycle: connection is gone")
+
 // connOf makes a net.Conn of a descriptor, which it takes over if it succeeds.
 func connOf(fd int) (net.Conn, error) {
 	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -134,8 +148,13 @@ func connOf(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(dup), "")
 	defer func() { _ = f.Close() }() // FileConn takes a duplicate
 	nc, err := net.FileConn(f)
-	if err == nil {
-		_ = unix.Close(fd)
+	if err != nil {
+		return nil, err
 	}
-	return nc, err
+	if nc.RemoteAddr() == nil { // net's own Accept makes no such
+		_ = nc.Close()
+		return nil, errGone
+	}
+	_ = unix.Close(fd)
+	return nc, nil
 }

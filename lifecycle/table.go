@@ -28,8 +28,13 @@ type table struct {
 // slot holds a connection, removed, or nil, at which a search ends.
 type slot = atomic.Pointer[conn]
 
-// removed stands where a connection was, so that searches go on.
-var removed = new(conn)
+// removed stands where a connection was, so that searches go on. Its key is that of
+// no connection, not even of a nil one.
+var removed = func() *conn {
+	c := new(conn)
+	c.key = unsafe.Pointer(c)
+	return c
+}()
 
 const minSlots = 64
 
