@@ -32,7 +32,7 @@ type slot = atomic.Pointer[conn]
 // no connection, not even of a nil one.
 var removed = func() *conn {
 	c := new(conn)
-	c.key = unsafe.Pointer(c)
+	c.key = unsafe.Pointer(c) //nolint:gosec // any address that is no connection's
 	return c
 }()
 
