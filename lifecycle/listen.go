@@ -207,7 +207,8 @@ func (l *listener) acceptLast() (net.Conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		if isTemporary(err) && time.Since(l.ended) < maxSettle { // no descriptor to be had: those under way give theirs back
+		if isTemporary(err) && !isTimeout(err) && time.Since(l.ended) < maxSettle {
+			// No descriptor to be had: connections that end give theirs back.
 			time.Sleep(settleInterval)
 			continue
 		}

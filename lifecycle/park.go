@@ -215,7 +215,7 @@ func (s *Server) parkIdleConns() {
 			return false // the drain wants them as they are
 		}
 		word := c.word.Load()
-		if st := stateOf(word); st != StateIdle && st != stateParking || time.Duration(c.since.Load()) > before {
+		if st := stateOf(word); st != StateIdle && st != stateParking || time.Duration(c.since.Load()) > before || !parkable(c.Conn) {
 			return true
 		}
 		if word&flagPipelines != 0 { // it has been idle since its response; see clock

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,5 +63,25 @@ func TestContract03HandshakesAreNotAwaitedWhenForced(t *testing.T) {
 	_ = r.Close()
 	if err := r.wait(); !errors.Is(err, ErrForced) {
 		t.Error(err)
+	}
+}
+
+// A drain with nothing to wait for waits for nothing: it is over long before a last
+// call or a handshake would have been.
+func TestContract03NothingToSettleIsNotWaitedFor(t *testing.T) {
+	if _, known := handshakes(runTCP(t, &Server{HTTP: quiet(hello)}).openListeners()[0].Listener); !known {
+		t.Skip("no socket diagnostics here")
+	}
+	quickest := time.Hour
+	for range 5 { // of which one is not held up by whatever else runs here
+		r := runTCP(t, &Server{HTTP: quiet(hello)})
+		r.Drain()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+		quickest = min(quickest, r.Report().Spent(PhaseDraining))
+	}
+	if quickest >= maxSettle {
+		t.Errorf("the quickest of 5 drains took %v", quickest)
 	}
 }
