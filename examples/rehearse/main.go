@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
@@ -22,6 +23,7 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 200, "`shutdowns` of each server under each load")
+	only := flag.String("loads", "", "`regexp` of the loads; empty for all")
 	idle := flag.Int("idle", 10_000, "idle `connections` of the last table; 0 for none")
 	idleRounds := flag.Int("idle-rounds", 5, "`shutdowns` of each server for that")
 	serve := flag.String("serve", "", "be a `peer`: fasthttp, net/http or close(2), on -addr")
@@ -33,7 +35,7 @@ func main() {
 	var err error
 	switch *serve {
 	case "":
-		err = rehearse(*rounds, *idle, *idleRounds)
+		err = rehearse(*rounds, *only, *idle, *idleRounds)
 	case "close(2)":
 		err = serveAndClose(*addr)
 	default:
@@ -51,6 +53,7 @@ type load struct {
 	clients rehearsal.Clients
 	tls     bool
 	delay   time.Duration
+	alone   bool // the peers serve nothing of the kind
 }
 
 var loads = []load{
@@ -60,6 +63,8 @@ var loads = []load{
 	{name: "pipelines of eight", clients: rehearsal.Clients{Kind: rehearsal.Pipelined, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
 	{name: "a connection a request", clients: rehearsal.Clients{Kind: rehearsal.Fresh, Count: 16, Body: 10}},
 	{name: "TLS", tls: true, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
+	{name: "streams of 100 ms", alone: true, clients: rehearsal.Clients{Kind: rehearsal.Streaming, Count: 64, Pause: 5 * time.Millisecond, Path: "/stream?n=6&ms=20"}},
+	{name: "WebSockets", alone: true, clients: rehearsal.Clients{Kind: rehearsal.WebSocket, Count: 64, Pause: 5 * time.Millisecond, Body: 10, Path: "/ws"}},
 	{name: "20 ms away", delay: 20 * time.Millisecond, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
 }
 
@@ -81,7 +86,11 @@ func peer(name string) server {
 
 // rehearse shuts the servers down in turn, and fails if the bundled one has lost a
 // request.
-func rehearse(rounds, idle, idleRounds int) error {
+func rehearse(rounds int, only string, idle, idleRounds int) error {
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "rehearse")
 	if err != nil {
 		return err
@@ -111,8 +120,15 @@ func rehearse(rounds, idle, idleRounds int) error {
 	fmt.Print("\n|---|---|---|---|\n")
 	failed := 0
 	for _, l := range loads {
+		if !wanted.MatchString(l.name) {
+			continue
+		}
 		fmt.Printf("| %s |", l.name)
 		for _, s := range servers {
+			if l.alone && s.name != ours {
+				fmt.Print(" |")
+				continue
+			}
 			addr, err := rehearsal.FreeAddr()
 			if err != nil {
 				return err
