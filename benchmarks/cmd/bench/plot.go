@@ -99,6 +99,10 @@ const (
 	mostTimes = 2.5
 )
 
+// wider is room for fonts that are wider than the one which texts are laid out for: an
+// SVG file names it, and who looks at it may have another.
+const wider = "      "
+
 // bars adds them side by side, lying, so that the groups' names can be read. The
 // first group and the first series are on top. Those longer than most are cut.
 func bars(p *plot.Plot, groups []string, all []series, most float64) error {
@@ -133,10 +137,13 @@ func bars(p *plot.Plot, groups []string, all []series, most float64) error {
 		}
 		labels.Offset.Y = offset
 		p.Add(labels)
-		p.Legend.Add(s.name, b)
+		p.Legend.Add(s.name+wider, b)
 	}
 	names := slices.Clone(groups)
 	slices.Reverse(names)
+	for i := range names {
+		names[i] += wider
+	}
 	p.NominalY(names...)
 	p.Y.Label.Text = " " // room for them
 	p.Title.Padding = 8
@@ -150,7 +157,7 @@ func bars(p *plot.Plot, groups []string, all []series, most float64) error {
 }
 
 func save(p *plot.Plot, file string, groups []string, all []series) error {
-	p.X.Max *= 1.25 // room for the legend
+	p.X.Max *= 1.45 // room for the legend
 	height := vg.Length(len(groups))*(vg.Length(len(all))*barWidth+8) + 80
 	return p.Save(18*vg.Centimeter, height, file)
 }
