@@ -4,11 +4,12 @@ package lifecycle
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
-	"net"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,16 +40,7 @@ func TestClientGone(t *testing.T) {
 		"half-close": func(c *client) {
 			_ = c.Conn.(interface{ CloseWrite() error }).CloseWrite()
 		},
-		"reset": func(c *client) {
-			nc := c.Conn
-			if tc, ok := nc.(*tls.Conn); ok {
-				nc = tc.NetConn()
-			}
-			if tcp, ok := nc.(*net.TCPConn); ok {
-				_ = tcp.SetLinger(0)
-			}
-			_ = nc.Close()
-		},
+		"reset": resetConn,
 	}
 	for _, kind := range kinds {
 		for how, leave := range leave {
@@ -199,4 +191,170 @@ func TestClientWithoutASocket(t *testing.T) {
 			t.Errorf("cause %v", err)
 		}
 	})
+}
+
+// A client over TLS that goes on sending what the handler has not read yet is there,
+// wherever in a record its watcher looks.
+func TestClientThatStreamsOverTLSIsNotGone(t *testing.T) {
+	s := &Server{}
+	s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+		client := s.ClientContext(ctx)
+		select {
+		case <-client.Done():
+			t.Errorf("context ended: %v", context.Cause(client))
+		case <-time.After(time.Millisecond):
+		}
+		_, _ = io.Copy(io.Discard, ctx.RequestBodyStream())
+		if err := client.Err(); err != nil {
+			t.Errorf("context ended: %v", context.Cause(client))
+		}
+	})
+	s.HTTP.StreamRequestBody = true
+	r := runKind(t, "tls", s)
+	body := strings.Repeat("x", 100_000)
+	var all sync.WaitGroup
+	for range 2 {
+		c := r.dial()
+		all.Go(func() {
+			for range 150 {
+				if _, err := fmt.Fprintf(c.Conn, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+					t.Errorf("send: %v", err)
+					return
+				}
+				resp, err := http.ReadResponse(c.r, nil)
+				if err != nil {
+					t.Errorf("response: %v", err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// One that leaves is noticed, when the handler has read all that was sent, whether it
+// waits for more or not.
+func TestClientThatStreamsOverTLSIsNoticedToLeave(t *testing.T) {
+	const parts, part = 20, 1000
+	const first = 10 // more than fasthttp reads before it calls the handler
+	for _, waits := range []bool{true, false} {
+		t.Run(fmt.Sprintf("waiting for more %v", waits), func(t *testing.T) {
+			s := &Server{}
+			read, ended := make(chan struct{}, parts), make(chan error, 1)
+			s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+				client := s.ClientContext(ctx)
+				done := client.Done()
+				var reader sync.WaitGroup
+				reader.Go(func() {
+					buf := make([]byte, part)
+					for range parts {
+						if _, err := io.ReadFull(ctx.RequestBodyStream(), buf); err != nil {
+							t.Errorf("body: %v", err)
+						}
+						read <- struct{}{}
+					}
+					if waits {
+						_, _ = io.ReadFull(ctx.RequestBodyStream(), buf)
+					}
+				})
+				select {
+				case <-done:
+					ended <- context.Cause(client)
+				case <-time.After(patience):
+					ended <- errors.New("not ended")
+				}
+				reader.Wait()
+			})
+			s.HTTP.StreamRequestBody = true
+			r := runKind(t, "tls", s)
+			for range 10 {
+				c := r.dial()
+				c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n", parts*part+1))
+				c.send(strings.Repeat("x", first*part))
+				for i := range parts {
+					<-read // so that the watcher is told of each part
+					if i >= first-1 && i < parts-1 {
+						c.send(strings.Repeat("x", part))
+					}
+				}
+				_ = c.Close()
+				if err := <-ended; !errors.Is(err, ErrClientGone) {
+					t.Fatalf("cause %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A client's end hides behind what the handler has not read; a reset does not.
+func TestClientGoneWithItsBodyUnread(t *testing.T) {
+	for _, kind := range []string{"tcp", "tls"} {
+		for _, how := range []string{"close", "reset"} {
+			t.Run(kind+"/"+how, func(t *testing.T) {
+				s := &Server{}
+				entered, left, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+				s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+					client := s.ClientContext(ctx)
+					done := client.Done()
+					close(entered)
+					if how == "close" {
+						<-left
+						_, _ = io.Copy(io.Discard, ctx.RequestBodyStream())
+					}
+					select {
+					case <-done:
+						ended <- context.Cause(client)
+					case <-time.After(patience):
+						ended <- errors.New("not ended")
+					}
+				})
+				s.HTTP.StreamRequestBody = true
+				r := runKind(t, kind, s)
+				c := r.dial()
+				c.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 60_000))
+				<-entered
+				if how == "close" {
+					_ = c.Close()
+				} else {
+					resetConn(c)
+				}
+				close(left)
+				if err := <-ended; !errors.Is(err, ErrClientGone) {
+					t.Errorf("cause %v", err)
+				}
+			})
+		}
+	}
+}
+
+// What an abandoned handler watches is watched until its connection has gone.
+func TestClientOfAnAbandonedHandler(t *testing.T) {
+	s := &Server{ParkAfter: time.Hour}
+	answered, late := make(chan struct{}), make(chan context.Context, 1)
+	s.HTTP = quiet(fasthttp.TimeoutHandler(func(ctx *fasthttp.RequestCtx) {
+		<-answered
+		client := s.ClientContext(ctx)
+		_ = client.Done()
+		late <- client
+	}, time.Millisecond, "too slow"))
+	r := runTCP(t, s)
+	c := r.dial()
+	c.get("/")
+	close(answered)
+	client := <-late
+	_ = c.Close()
+	select {
+	case <-client.Done():
+	case <-time.After(patience):
+		t.Error("its context has not ended")
+	}
+	for began := time.Now(); r.conns.open.Load() > 0 && time.Since(began) < patience; {
+		time.Sleep(time.Millisecond)
+	}
+	s.clients.mu.Lock()
+	defer s.clients.mu.Unlock()
+	if n := len(s.clients.watched); n != 0 {
+		t.Errorf("%d are still watched", n)
+	}
 }

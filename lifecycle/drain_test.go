@@ -889,3 +889,69 @@ func TestContract09AbandonedHandlerIsNamedWhenTimeIsUp(t *testing.T) {
 		t.Errorf("work left %q", work)
 	}
 }
+
+// Where no handler can run any more, nothing is said in its place: fasthttp would send
+// an empty 200.
+func TestContract11WhatIsNotHandledIsNotAnswered(t *testing.T) {
+	cases := map[string]func(*running, *conn){
+		"cutting": func(r *running, _ *conn) { r.cutting.Store(true) },
+		"ended":   func(_ *running, c *conn) { c.to(stateEnding, 0) },
+	}
+	for _, kind := range kinds {
+		for name, refuse := range cases {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				var ran atomic.Int64
+				r := runKind(t, kind, &Server{ParkAfter: time.Hour, HTTP: quiet(func(ctx *fasthttp.RequestCtx) {
+					ran.Add(1)
+					hello(ctx)
+				})})
+				c := r.dial()
+				c.get("/")
+				refuse(r, r.idleConn())
+				c.send(request)
+				c.wantNo200()
+				if n := ran.Load(); n != 1 {
+					t.Errorf("the handler ran %d times; want 1", n)
+				}
+			})
+		}
+		t.Run(kind+"/pipelined", func(t *testing.T) {
+			var ran atomic.Int64
+			var s *Server
+			s = &Server{HTTP: quiet(func(ctx *fasthttp.RequestCtx) {
+				ran.Add(1)
+				s.cutting.Store(true)
+				hello(ctx)
+			})}
+			c := runKind(t, kind, s).dial()
+			c.send(request + request)
+			c.wantNo200("hello")
+			if n := ran.Load(); n != 1 {
+				t.Errorf("the handler ran %d times; want 1", n)
+			}
+		})
+	}
+}
+
+// wantNo200 reads to the connection's end and wants no 200, save those with the given
+// bodies, each once.
+func (c *client) wantNo200(save ...string) {
+	c.t.Helper()
+	for {
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			if isTimeout(err) {
+				c.t.Errorf("the connection goes on: %v", err)
+			}
+			return
+		}
+		b, _ := io.ReadAll(resp.Body)
+		i := slices.Index(save, string(b))
+		if resp.StatusCode != http.StatusServiceUnavailable && i < 0 {
+			c.t.Errorf("answered %v %q", resp.Status, b)
+		}
+		if i >= 0 {
+			save = slices.Delete(save, i, i+1)
+		}
+	}
+}

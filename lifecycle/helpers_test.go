@@ -235,3 +235,27 @@ func runMem(t testing.TB, s *Server) *running {
 	r.mem = mem
 	return r
 }
+
+// idleConn waits until the only connection is idle, and returns its entry.
+func (r *running) idleConn() (only *conn) {
+	r.t.Helper()
+	for began := time.Now(); r.Counts() != (Counts{Idle: 1}); time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			r.t.Fatalf("counts %v; want 1 idle", r.Counts())
+		}
+	}
+	r.conns.each(func(c *conn) bool { only = c; return false })
+	return only
+}
+
+// resetConn ends a client's connection with a reset, where it has such a thing.
+func resetConn(c *client) {
+	nc := c.Conn
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = nc.Close()
+}

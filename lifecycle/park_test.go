@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
 )
 
 const parkSoon = 2 * time.Millisecond
@@ -284,6 +285,221 @@ func TestParkingLosesNothingInADrain(t *testing.T) {
 		all.Wait()
 		if err := r.wait(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Whatever becomes parked when the drain has looked is still ended.
+func TestDrainMissesNoParking(t *testing.T) {
+	t.Run("one", func(t *testing.T) {
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Hour, LastCall: -1, DrainTimeout: patience / 2})
+		r.dial().get("/")
+		c := r.idleConn()
+		// As far as removeConn goes before it lets go of the connection.
+		var err error
+		if c.parkFD, err = duplicateFD(c.Conn); err != nil {
+			t.Fatal(err)
+		}
+		if r.parking.poller, err = newPoller(); err != nil {
+			t.Fatal(err)
+		}
+		r.parking.underWay.Add(1)
+		since := time.Duration(c.since.Load())
+		c.to(StateClosed, r.now())
+		r.Drain()
+		for r.accepting.Load() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(10 * time.Millisecond) // the drain has looked, or else this shows nothing
+		r.enterParked(c, since)
+		_ = c.Close()
+		if err := r.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a wave", func(t *testing.T) {
+		for range 10 {
+			r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: 20 * time.Millisecond, LastCall: -1, DrainTimeout: patience / 2})
+			var clients []*client
+			for range 100 {
+				clients = append(clients, r.dial())
+			}
+			for _, c := range clients {
+				c.send(request)
+			}
+			for _, c := range clients {
+				c.response()
+			}
+			for r.parking.parkings.Load() < 20 {
+				time.Sleep(50 * time.Microsecond)
+			}
+			r.Drain()
+			if err := r.wait(); err != nil {
+				t.Fatalf("%v; %v", err, r.Report())
+			}
+			for _, c := range clients {
+				_ = c.Close()
+			}
+		}
+	})
+}
+
+// A client that is gone before its connection comes back has no address.
+func TestParkedConnectionThatIsReset(t *testing.T) {
+	s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
+	s.HTTP.ConnState = func(nc net.Conn, st fasthttp.ConnState) {
+		if nc.RemoteAddr() == nil {
+			t.Errorf("%v: no remote address", st)
+		}
+	}
+	r := runTCP(t, s)
+	c := r.dial()
+	c.get("/")
+	r.untilParked(1)
+	r.parking.mu.Lock() // nothing comes back
+	fd := uintptr(r.parking.first.fd)
+	c.send(request)
+	resetConn(c)
+	for !polls(fd, unix.POLLHUP) {
+		time.Sleep(time.Millisecond)
+	}
+	r.parking.mu.Unlock()
+	for r.conns.open.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// The times of a connection that pipelines are those of its requests, but its idle
+// time begins with its response.
+func TestPipelinedConnectionIsIdleFromItsResponse(t *testing.T) {
+	const slow = 60 * time.Millisecond // longer than what follows
+	start := func(t *testing.T, idle time.Duration) (*running, *client, *atomic.Int64) {
+		var s *Server
+		handled := new(atomic.Int64)
+		s = &Server{ParkAfter: slow / 2, HTTP: quiet(func(ctx *fasthttp.RequestCtx) {
+			if string(ctx.Path()) == "/slow" {
+				time.Sleep(slow)
+			}
+			handled.Store(int64(s.now()))
+		})}
+		s.HTTP.IdleTimeout = idle
+		r := runTCP(t, s)
+		c := r.dial()
+		c.get("/")
+		r.idleConn().word.Or(flagPipelines) // as by two requests in a segment
+		c.get("/slow")
+		return r, c, handled
+	}
+	t.Run("parked", func(t *testing.T) {
+		r, _, handled := start(t, 0)
+		r.untilParked(1)
+		if idle := r.now() - time.Duration(handled.Load()); idle < r.ParkAfter {
+			t.Errorf("parked after %v", idle)
+		}
+	})
+	t.Run("ended", func(t *testing.T) {
+		r, c, handled := start(t, slow*2/3)
+		c.wantEOF()
+		if idle := r.now() - time.Duration(handled.Load()); idle < r.HTTP.IdleTimeout {
+			t.Errorf("ended after %v", idle)
+		}
+	})
+}
+
+// However many connections there are to park, few at a time have two descriptors.
+func TestParkingTakesFewDescriptors(t *testing.T) {
+	const conns = 2 * maxParking
+	s := &Server{HTTP: quiet(hello), ParkAfter: time.Hour, LastCall: -1}
+	goOn := make(chan struct{})
+	s.HTTP.ConnState = func(_ net.Conn, st fasthttp.ConnState) {
+		if st == fasthttp.StateClosed {
+			<-goOn
+		}
+	}
+	r := runTCP(t, s)
+	for range conns {
+		r.dial().get("/")
+	}
+	for r.Counts().Idle < conns {
+		time.Sleep(time.Millisecond)
+	}
+	files := openFiles(t) + 1 // the poller
+	r.conns.each(func(c *conn) bool {
+		c.since.Store(-2 * int64(s.ParkAfter))
+		return true
+	})
+	for range 3 {
+		r.parkIdleConns()
+		if n := r.parking.underWay.Load(); n != maxParking {
+			t.Errorf("%d are being parked; want %d", n, maxParking)
+		}
+		// fasthttp may have closed its own by now
+		if n := openFiles(t) - files; n > maxParking {
+			t.Errorf("%d more descriptors; want at most %d", n, maxParking)
+		}
+	}
+	close(goOn)
+	r.untilParked(maxParking)
+	r.parkIdleConns()
+	r.untilParked(conns)
+	if n := r.parking.underWay.Load(); n != 0 {
+		t.Errorf("%d are being parked, and all are", n)
+	}
+}
+
+func TestParkingKeepsTheKeepalivePeriod(t *testing.T) {
+	const period = 77
+	s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
+	s.HTTP.TCPKeepalive, s.HTTP.TCPKeepalivePeriod = true, period*time.Second
+	s.HTTP.ConnState = func(nc net.Conn, st fasthttp.ConnState) {
+		if st != fasthttp.StateActive {
+			return
+		}
+		control(rawConn(nc), func(fd uintptr) {
+			on, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+			idle, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+			if on != 1 || idle != period || err != nil {
+				t.Errorf("keepalive %d after %d s, %v", on, idle, err)
+			}
+		})
+	}
+	r := runTCP(t, s)
+	c := r.dial()
+	for range 3 {
+		c.get("/")
+		r.untilParked(1)
+	}
+}
+
+// The user's hook sees a connection's end before it sees it again as another.
+func TestParkedConnectionComesBackAfterItsEnd(t *testing.T) {
+	s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
+	var open atomic.Int64
+	closing, back := make(chan struct{}, 1), make(chan struct{}, 1)
+	s.HTTP.ConnState = func(_ net.Conn, st fasthttp.ConnState) {
+		switch st {
+		case fasthttp.StateNew:
+			if open.Add(1) > 1 {
+				t.Error("new, and the one before not closed")
+				back <- struct{}{}
+			}
+		case fasthttp.StateClosed:
+			closing <- struct{}{}
+			select {
+			case <-back:
+			case <-time.After(10 * time.Millisecond): // the request is there
+			}
+			open.Add(-1)
+		default:
+		}
+	}
+	r := runTCP(t, s)
+	c := r.dial()
+	c.get("/")
+	for range 3 {
+		<-closing
+		if resp := c.get("/"); body(resp) != "hello" {
+			t.Errorf("answered %v", resp.Status)
 		}
 	}
 }
