@@ -4,6 +4,7 @@ package lifecycle
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -287,6 +288,47 @@ func TestClientThatStreamsOverTLSIsNoticedToLeave(t *testing.T) {
 	}
 }
 
+// A watcher that comes to look when the handler has read what woke it goes on watching
+// for a close_notify.
+func TestClientOverTLSIsWatchedOn(t *testing.T) {
+	const parts, part = 3, 10_000 // more than fasthttp reads before it calls the handler
+	s := &Server{}
+	asked, read, ended := make(chan *clientContext, 1), make(chan struct{}), make(chan error, 1)
+	s.HTTP = quiet(func(ctx *fasthttp.RequestCtx) {
+		client := s.ClientContext(ctx)
+		done := client.Done()
+		buf := make([]byte, part)
+		_, _ = io.ReadFull(ctx.RequestBodyStream(), buf)
+		asked <- client.(*clientContext)
+		for range parts {
+			_, _ = io.ReadFull(ctx.RequestBodyStream(), buf)
+			read <- struct{}{}
+		}
+		select {
+		case <-done:
+			ended <- context.Cause(client)
+		case <-time.After(patience):
+			ended <- errors.New("not ended")
+		}
+	})
+	s.HTTP.StreamRequestBody = true
+	r := runKind(t, "tls", s)
+	c := r.dial()
+	c.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", part))
+	client := <-asked
+	for range parts {
+		client.mu.Lock() // the watcher is held up
+		c.send(strings.Repeat("x", part))
+		<-read
+		time.Sleep(time.Millisecond) // it has woken
+		client.mu.Unlock()
+	}
+	_ = c.Conn.(*tls.Conn).CloseWrite()
+	if err := <-ended; !errors.Is(err, ErrClientGone) {
+		t.Errorf("cause %v", err)
+	}
+}
+
 // A client's end hides behind what the handler has not read; a reset does not.
 func TestClientGoneWithItsBodyUnread(t *testing.T) {
 	for _, kind := range []string{"tcp", "tls"} {
@@ -316,6 +358,7 @@ func TestClientGoneWithItsBodyUnread(t *testing.T) {
 				<-entered
 				if how == "close" {
 					_ = c.Close()
+					time.Sleep(5 * time.Millisecond) // the watcher has looked, and seen what is unread
 				} else {
 					resetConn(c)
 				}

@@ -949,6 +949,7 @@ func (c *client) wantNo200(save ...string) {
 		i := slices.Index(save, string(b))
 		if resp.StatusCode != http.StatusServiceUnavailable && i < 0 {
 			c.t.Errorf("answered %v %q", resp.Status, b)
+			return
 		}
 		if i >= 0 {
 			save = slices.Delete(save, i, i+1)
