@@ -215,18 +215,20 @@ func (s *Server) parkIdleConns() {
 			return false // the drain wants them as they are
 		}
 		word := c.word.Load()
-		if st := stateOf(word); st != StateIdle && st != stateParking || time.Duration(c.since.Load()) > before || !parkable(c.Conn) {
-			return true
-		}
-		if word&flagPipelines != 0 { // it has been idle since its response; see clock
+		st := stateOf(word)
+		switch {
+		case st != StateIdle && st != stateParking:
+		case time.Duration(c.since.Load()) > before, !parkable(c.Conn):
+		case word&flagPipelines != 0: // it has been idle since its response; see clock
 			now := s.now()
 			if c.word.CompareAndSwap(word, word&^flagPipelines) {
 				c.since.CompareAndSwap(c.since.Load(), int64(now))
 			}
-			return true
+		case st == StateIdle && s.parking.underWay.Load() >= maxParking: // another time
+		default:
+			s.park(c)
 		}
-		s.park(c)
-		return s.parking.underWay.Load() < maxParking
+		return true
 	})
 }
 
