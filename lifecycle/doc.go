@@ -68,9 +68,10 @@
 //     accepted and served, and the listeners close. On Linux the kernel is first
 //     told to drop connection requests, and handshakes under way are awaited,
 //     for at most 250 ms (5 ms where sock_diag(7) is not to be had, as with SYN
-//     cookies); one that takes longer is reset. On other systems, and with a
-//     Multipath TCP listener (which net.Listen makes, but Addrs does not), so is
-//     one that comes between the last look at the queue and its end.
+//     cookies); one that takes longer is reset. On other systems, with a
+//     Multipath TCP listener (which net.Listen makes, but Addrs does not), and
+//     with a Unix listener of Listeners (which may be another process's too), so
+//     is one that comes between the last look at the queue and its end.
 //  4. An idle connection may send one more request until LastCall after its last
 //     response or the drain's begin, whichever is later. It is served, and told
 //     Connection: close. Then, if the kernel holds nothing unread of it, the
