@@ -219,6 +219,7 @@ func body(resp *http.Response) string {
 // bubble runs a test in fake time. Its servers and channels are made inside.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
+	(&fasthttp.ResponseHeader{}).Header() // begins fasthttp's clock, which outlives a bubble, before it
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Minute) }) // fasthttp's worker pool ends on its own time
 		f(t)
