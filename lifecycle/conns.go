@@ -460,33 +460,34 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 	s.handler(ctx)
 	c.leave()
 	c.endClientContext()
-	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
-		ctx.SetConnectionClose() // fasthttp counts from the last parking on
-	}
 	if ctx.Hijacked() {
 		s.trackHijack(ctx, c)
 		return
 	}
-	if s.phases.load() >= PhaseDraining {
-		s.tell(ctx)
+	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
+		tellClose(ctx) // fasthttp counts from the last parking on
+	}
+	if s.phases.load() >= PhaseDraining && tellClose(ctx) {
+		s.told.Add(1)
 	}
 	if s.mayStillSend(ctx, c) {
 		c.lingerAfter()
 	}
 }
 
-// tell puts Connection: close on a response. That of a handler which timed out
-// is a copy: the handler may still be writing to the original.
-func (s *Server) tell(ctx *fasthttp.RequestCtx) {
+// tellClose puts Connection: close on a response, and reports whether it was not
+// there. That of a handler which timed out is a copy: the handler may still be
+// writing to the original.
+func tellClose(ctx *fasthttp.RequestCtx) bool {
 	resp := ctx.LastTimeoutErrorResponse()
 	if resp == nil {
 		resp = &ctx.Response
 	}
 	if resp.ConnectionClose() {
-		return
+		return false
 	}
 	resp.SetConnectionClose()
-	s.told.Add(1)
+	return true
 }
 
 // serveError is called by fasthttp for a request that it could not read. It also

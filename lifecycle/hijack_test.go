@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -231,4 +232,48 @@ func (c *client) skipHeader() error {
 			return err
 		}
 	}
+}
+
+// A hijack may come with the last request that a connection may make: it ends the
+// connection's use for requests itself.
+func TestHijackWithTheLastRequest(t *testing.T) {
+	h := quiet(func(ctx *fasthttp.RequestCtx) {
+		if string(ctx.Path()) == "/hijack" {
+			ctx.Hijack(func(c net.Conn) { _, _ = io.WriteString(c, "hijacked") })
+		}
+	})
+	h.MaxRequestsPerConn = 2
+	c := runTCP(t, &Server{HTTP: h}).dial()
+	c.get("/")
+	c.send("GET /hijack HTTP/1.1\r\nHost: t\r\n\r\n")
+	if all, err := io.ReadAll(c.r); err != nil || !strings.HasSuffix(string(all), "\r\n\r\nhijacked") {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
+// A handler that fasthttp.TimeoutHandler has given up on still has its response, of
+// which the last one on a connection is told by the other.
+func TestTimeoutWithTheLastRequest(t *testing.T) {
+	var handlers sync.WaitGroup
+	handlers.Add(1)
+	answered := make(chan struct{})
+	h := quiet(fasthttp.TimeoutHandler(func(ctx *fasthttp.RequestCtx) {
+		defer handlers.Done()
+		for {
+			ctx.Response.Header.SetContentType("text/plain") // which the race detector watches
+			ctx.Response.Header.ResetConnectionClose()
+			select {
+			case <-answered:
+				return
+			default:
+			}
+		}
+	}, 5*time.Millisecond, "too slow"))
+	h.MaxRequestsPerConn = 1
+	c := runTCP(t, &Server{HTTP: h}).dial()
+	if resp := c.get("/"); body(resp) != "too slow" || !resp.Close {
+		t.Errorf("answered %v, close %v", resp.Status, resp.Close)
+	}
+	close(answered)
+	handlers.Wait()
 }

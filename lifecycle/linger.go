@@ -84,10 +84,8 @@ func (s *Server) mayStillSend(ctx *fasthttp.RequestCtx, c *conn) bool {
 	if ctx.Request.IsBodyStream() {
 		return true
 	}
-	word := c.word.Load()
-	limit := s.HTTP.MaxRequestsPerConn
-	closes := ctx.Response.ConnectionClose() || s.HTTP.DisableKeepalive || limit > 0 && word/oneRequest >= uint64(limit)
-	return closes && !ctx.Request.Header.ConnectionClose() && (word&flagPipelines != 0 || hasInput(c.Conn))
+	closes := ctx.Response.ConnectionClose() || s.HTTP.DisableKeepalive
+	return closes && !ctx.Request.Header.ConnectionClose() && (c.word.Load()&flagPipelines != 0 || hasInput(c.Conn))
 }
 
 // linger is called when fasthttp has closed its own descriptor.
