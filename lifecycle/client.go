@@ -23,13 +23,14 @@ var ErrClientGone = errors.New("lifecycle: client has gone")
 //
 // A client that shuts down its side for writing has gone, as it has for net/http; one
 // that has pipelined another request before that has not, nor one whose body the
-// handler has not read to its end; a reset is seen in any case. No byte is read for it, and
-// none is waited for: the connection is watched by its end alone, from when Done is
-// first called, which costs two system calls a request. A body that is being streamed
-// may be read meanwhile. Handlers that do not call ClientContext pay nothing.
+// handler has not read to its end; a reset is seen in any case. No byte is read for
+// it, and none is waited for: the connection is watched by its end alone, from when
+// Done is first called, which costs two system calls a request. A body that is being
+// streamed may be read meanwhile. Handlers that do not call ClientContext pay nothing.
 //
-// Clients are watched on Linux, on TCP and Unix sockets, with TLS or without;
-// elsewhere the context has its other ends. A stream writer, which runs when the
+// Clients are watched on Linux, on TCP and Unix sockets, and over TLS on Addrs (of a
+// TLS listener that was handed in, close_notify is not known); elsewhere the context
+// has its other ends. A stream writer, which runs when the
 // handler has returned, learns of its client's end by a failing Flush.
 //
 // It is for the time of the handler. Every call in it returns the same context.
@@ -181,30 +182,22 @@ func (w *clients) lookAfter(cc *clientContext, f ready) {
 	if cc.state != watched {
 		return
 	}
-	gone := f.failed
+	if f.failed {
+		cc.cancel(ErrClientGone)
+		return
+	}
 	control(rawConn(cc.c.Conn), func(fd uintptr) {
-		if gone {
-			return
-		}
-		switch look(fd) {
-		case inputEnded:
-			gone = true
-		case inputNone: // the handler has read what was there
+		switch in, input := look(fd), cc.c.input; {
+		case in == inputEnded, input != nil && in == inputSome && input.between() && closeNotified(fd):
+			cc.cancel(ErrClientGone)
+		case in == inputNone: // the handler has read what was there
 			_ = w.poller.modify(int(fd), cc.events()|pollOnce)
-		case inputSome:
-			switch {
-			case cc.overTLS() && cc.c.input != nil && cc.c.input.between() && closeNotified(fd):
-				gone = true
-			case f.ended: // but it hides behind what the handler may yet read
-				time.AfterFunc(hiddenInterval, func() { w.lookAfter(cc, f) })
-			default:
-				_ = w.poller.modify(int(fd), pollEnd|pollOnce)
-			}
+		case f.ended: // but it hides behind what the handler may yet read
+			time.AfterFunc(hiddenInterval, func() { w.lookAfter(cc, f) })
+		default:
+			_ = w.poller.modify(int(fd), pollEnd|pollOnce)
 		}
 	})
-	if gone {
-		cc.cancel(ErrClientGone)
-	}
 }
 
 // hiddenInterval is after what time a client is looked at again that has sent its end,
@@ -214,7 +207,7 @@ const hiddenInterval = 10 * time.Millisecond
 // events are what a client is watched for. Over TLS its end may be announced without a
 // FIN.
 func (cc *clientContext) events() int {
-	if cc.overTLS() {
+	if _, ok := cc.c.Conn.(*tls.Conn); ok {
 		return pollEnd | pollInput
 	}
 	return pollEnd
@@ -226,9 +219,4 @@ func (w *clients) stop() {
 		w.poller.close()
 		w.loop.Wait()
 	}
-}
-
-func (cc *clientContext) overTLS() bool {
-	_, ok := cc.c.Conn.(*tls.Conn)
-	return ok
 }

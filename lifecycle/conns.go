@@ -250,8 +250,7 @@ func (s *Server) end(c *conn) (done bool) {
 			return c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding))
 		})
 		if done && st == stateParking {
-			s.parking.underWay.Add(-1)
-			closeFD(c.parkFD)
+			s.dropParking(c)
 		}
 		return done
 	}
@@ -267,7 +266,7 @@ func (s *Server) end(c *conn) (done bool) {
 	default:
 		return false
 	}
-	_ = c.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetReadDeadline(past)
 	return false
 }
 

@@ -57,14 +57,17 @@ func (l *lingering) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for f := range l.files {
-		_ = f.SetReadDeadline(time.Unix(1, 0))
+		_ = f.SetReadDeadline(past)
 	}
 }
 
 // lingerAfter has the connection linger when fasthttp closes it.
 func (c *conn) lingerAfter() {
-	if c.tail == nil {
-		c.tail = duplicate(c.Conn)
+	if c.tail != nil {
+		return
+	}
+	if fd, err := duplicate(c.Conn); err == nil {
+		c.tail = os.NewFile(uintptr(fd), "") // does not block, as the original
 	}
 }
 

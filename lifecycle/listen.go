@@ -298,7 +298,7 @@ func (l *listener) end() {
 	l.ending.Store(true)
 	close(l.over)
 	d, ok := l.Listener.(interface{ SetDeadline(t time.Time) error })
-	if !ok || d.SetDeadline(time.Unix(1, 0)) != nil {
+	if !ok || d.SetDeadline(past) != nil {
 		_ = l.Close()
 	}
 }

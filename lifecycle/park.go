@@ -146,11 +146,11 @@ func (s *Server) stopParking() {
 	s.parking.loops.Wait()
 }
 
-// canPark reports whether a connection can be parked. For the first one that can it
+// canPark reports whether connections can be parked here. When it is first asked, it
 // makes the poller. It is called by parkLoop alone.
-func (s *Server) canPark(nc net.Conn) bool {
+func (s *Server) canPark() bool {
 	p := &s.parking
-	if !parkable(nc) || p.off.Load() {
+	if p.off.Load() {
 		return false
 	}
 	if p.poller != nil {
@@ -240,25 +240,24 @@ func (s *Server) park(c *conn) {
 	word := c.word.Load()
 	switch stateOf(word) {
 	case StateIdle:
-		if !s.canPark(c.Conn) {
+		if !s.canPark() {
 			return
 		}
-		fd, err := duplicateFD(c.Conn)
+		fd, err := duplicate(c.Conn)
 		if err != nil {
 			return // closed, or no descriptor to be had: another time
 		}
 		c.parkFD = fd
 		s.parking.underWay.Add(1)
 		if !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateParking)) {
-			s.parking.underWay.Add(-1)
-			closeFD(fd)
+			s.dropParking(c)
 			return
 		}
 	case stateParking:
 	default:
 		return
 	}
-	_ = c.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetReadDeadline(past)
 }
 
 // parkable knows the connections that have a socket and no other state. That of a
@@ -283,6 +282,11 @@ func (s *Server) noteUnparkable(nc net.Conn) {
 // callOffParking is for a connection on which a request came first.
 func (s *Server) callOffParking(c *conn) {
 	s.restoreDeadline(c)
+	s.dropParking(c)
+}
+
+// dropParking is for who has ended a connection's parking, and not by parking it.
+func (s *Server) dropParking(c *conn) {
 	s.parking.underWay.Add(-1)
 	closeFD(c.parkFD)
 }

@@ -297,7 +297,7 @@ func TestDrainMissesNoParking(t *testing.T) {
 		c := r.idleConn()
 		// As far as removeConn goes before it lets go of the connection.
 		var err error
-		if c.parkFD, err = duplicateFD(c.Conn); err != nil {
+		if c.parkFD, err = duplicate(c.Conn); err != nil {
 			t.Fatal(err)
 		}
 		if r.parking.poller, err = newPoller(); err != nil {

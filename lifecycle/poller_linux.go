@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -79,17 +78,6 @@ func (p *poller) wait() ([]ready, error) {
 }
 
 func (p *poller) close() { _ = p.file.Close() }
-
-// duplicateFD returns a second descriptor of the connection's socket.
-func duplicateFD(nc net.Conn) (dup int, err error) {
-	sc := rawConn(nc)
-	if !control(sc, func(fd uintptr) { dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }) {
-		err = net.ErrClosed
-	}
-	return dup, err
-}
-
-func closeFD(fd int) { _ = unix.Close(fd) }
 
 // closeNotified reports whether what waits to be read from a TLS connection's socket,
 // the last record having been read in full, is its client's close_notify alone: a

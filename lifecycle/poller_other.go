@@ -2,10 +2,7 @@
 
 package lifecycle
 
-import (
-	"errors"
-	"net"
-)
+import "errors"
 
 // poller needs Linux.
 type poller struct{}
@@ -27,10 +24,6 @@ func (*poller) remove(int)             {}
 func (*poller) wait() ([]ready, error) { return nil, errors.ErrUnsupported }
 func (*poller) close()                 {}
 
-func duplicateFD(net.Conn) (int, error) { return 0, errors.ErrUnsupported }
-
 func addrsOf(int) (local, remote string) { return "", "" }
-
-func closeFD(int) {}
 
 func closeNotified(uintptr) bool { return false }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"syscall"
+	"time"
 )
 
 // rawConn returns the socket behind a connection that fasthttp serves, or nil
@@ -27,6 +28,9 @@ func control(sc syscall.Conn, f func(fd uintptr)) bool {
 	}
 	return rc.Control(f) == nil
 }
+
+// past is the deadline that wakes who reads or accepts.
+var past = time.Unix(1, 0)
 
 // input is what a socket has to be read.
 type input int

@@ -22,8 +22,10 @@ func look(uintptr) input { return inputNone }
 // connOf cannot be had here.
 func connOf(int) (net.Conn, error) { return nil, errors.ErrUnsupported }
 
-// duplicate cannot be had here: connections do not linger.
-func duplicate(net.Conn) *os.File { return nil }
+// duplicate cannot be had here: connections do not linger, nor are they parked.
+func duplicate(net.Conn) (int, error) { return 0, errors.ErrUnsupported }
+
+func closeFD(int) {}
 
 func shutWrite(*os.File) {}
 

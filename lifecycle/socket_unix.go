@@ -73,17 +73,19 @@ func hasInput(nc net.Conn) (has bool) {
 	return has
 }
 
-// duplicate returns a second descriptor of the connection's socket, or nil.
-func duplicate(nc net.Conn) (f *os.File) {
-	if sc := rawConn(nc); sc != nil {
-		control(sc, func(fd uintptr) {
-			if dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
-				f = os.NewFile(uintptr(dup), "") // does not block, as the original
-			}
-		})
+// duplicate returns a second descriptor of the connection's socket.
+func duplicate(nc net.Conn) (dup int, err error) {
+	sc := rawConn(nc)
+	if sc == nil {
+		return 0, errors.ErrUnsupported
 	}
-	return f
+	if !control(sc, func(fd uintptr) { dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }) {
+		err = net.ErrClosed
+	}
+	return dup, err
 }
+
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 func shutWrite(f *os.File) {
 	control(f, func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })

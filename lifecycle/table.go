@@ -7,11 +7,11 @@ import (
 	"unsafe"
 )
 
-// table is the set of connections that fasthttp serves, found by the net.Conn that fasthttp hands
-// to its hooks, three times a request. It is a hash table with open addressing,
-// keyed by the pointer in that interface: a look-up takes no lock and costs a
-// quarter of sync.Map's (benchmarks/README.md). Changes take a lock; they come
-// once a connection.
+// table is the set of connections that fasthttp serves, found by the net.Conn that
+// it hands to its hooks, three times a request. It is a hash table with open
+// addressing, keyed by the pointer in that interface: a look-up takes no lock and
+// costs a third of sync.Map's (benchmarks/README.md). Changes take a lock; they
+// come once a connection.
 //
 // A look-up may be reading slots that have been replaced. It is for a connection
 // that was in the table before it began, and so in them too.

@@ -199,7 +199,7 @@ func (b *Builder) IdleTimeout(d time.Duration) *Builder {
 }
 
 // ParkAfter is how long a connection may rest before it is parked: 16 kB of memory
-// are given back, until its next request comes, which then takes some 20 us longer.
+// are given back, until its next request comes, which then takes some 60 us longer.
 // It is for plain TCP and Unix sockets on Linux; see lifecycle.Server.ParkAfter for
 // what it changes. The default, 0, is never.
 func (b *Builder) ParkAfter(d time.Duration) *Builder {
@@ -266,7 +266,8 @@ func (b *Builder) MaxBodySize(bytes int) *Builder {
 }
 
 // MaxConns is how many connections are served at a time, a listener; those beyond
-// it get a 503. Parked ones do not count, until they come back. The default, 0, is fasthttp.DefaultConcurrency.
+// it get a 503. Parked ones do not count, until they come back. The default, 0, is
+// fasthttp.DefaultConcurrency.
 func (b *Builder) MaxConns(n int) *Builder {
 	b.maxConns = n
 	return b

@@ -27,5 +27,6 @@
 // line for each request whose handler ran. A panic is a 500 and a line with its
 // stack; but not one in a goroutine of the handler's, or of fasthttp's, as those
 // of fasthttp.TimeoutHandler, body stream writers and hijack handlers are: there,
-// it ends the process, as everywhere in Go. With a logger that is disabled a request allocates nothing.
+// it ends the process, as everywhere in Go. With a logger that is disabled a
+// request allocates nothing.
 package toolkit

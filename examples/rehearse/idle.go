@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +25,11 @@ func rehearseIdle(servers []server, count, rounds int) error {
 	for _, s := range append(servers, peer("close(2)")) {
 		fmt.Printf("| %s |", s.name)
 		for _, wait := range waits {
-			result, err := endIdle(s, count, rounds, wait)
+			result, err := rehearsal.Plan{
+				Start:   startElsewhere(s),
+				Clients: []rehearsal.Clients{{Kind: rehearsal.Idle, Count: count}},
+				Rounds:  rounds, Path: "/echo", After: wait, Jitter: time.Millisecond,
+			}.Rehearse()
 			if err != nil {
 				return err
 			}
@@ -40,30 +43,16 @@ func rehearseIdle(servers []server, count, rounds int) error {
 	return nil
 }
 
-// endIdle ends a server rounds times, each time on another address: one address's
-// ports would soon be used up.
-func endIdle(s server, count, rounds int, wait time.Duration) (all rehearsal.Result, err error) {
-	for range rounds {
+// startElsewhere starts a server each time on another address: one address's ports
+// would soon be used up.
+func startElsewhere(s server) func() (*rehearsal.Target, error) {
+	return func() (*rehearsal.Target, error) {
 		addr, err := rehearsal.FreeAddr()
 		if err != nil {
-			return all, err
+			return nil, err
 		}
-		result, err := rehearsal.Plan{
-			Start:   s.run("-addr", addr, "-idle-timeout", "60s").At(addr),
-			Clients: []rehearsal.Clients{{Kind: rehearsal.Idle, Count: count}},
-			Path:    "/echo", After: wait, Jitter: time.Millisecond,
-		}.Rehearse()
-		if err != nil {
-			return all, err
-		}
-		all.Rounds++
-		all.Served += result.Served
-		all.Lost = append(all.Lost, result.Lost...)
-		all.Drains = append(all.Drains, result.Drains...)
-		all.Errors = append(all.Errors, result.Errors...)
+		return s.run("-addr", addr, "-idle-timeout", "60s").At(addr)()
 	}
-	slices.Sort(all.Drains)
-	return all, nil
 }
 
 // serveAndClose answers one request on each connection. On SIGTERM it closes them by

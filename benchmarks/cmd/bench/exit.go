@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -107,7 +108,7 @@ func (p *plan) exitSlow(_ exitWorkload, s *server, got *exitResult) error {
 	request := bytes.Replace(plainRequest, []byte(contract.Plain13.Path), []byte(contract.Slow), 1)
 	err = exchange(conn, request, contract.SlowBody)
 	answered := time.Now()
-	if err := errorsOr(<-signalled, err); err != nil {
+	if err := cmp.Or(<-signalled, err); err != nil {
 		return err
 	}
 	wait := crowd{conn}.watch()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -44,7 +45,7 @@ func (p *plan) inProcess(r *results) error {
 	}
 	// go test is content with a benchmark that fails.
 	if err := cmd.Wait(); err != nil || bytes.Contains(out.Bytes(), []byte("--- FAIL")) {
-		return fmt.Errorf("go test: %w: %s", errorsOr(err, errors.New("a benchmark failed")), out.Bytes())
+		return fmt.Errorf("go test: %w: %s", cmp.Or(err, errors.New("a benchmark failed")), out.Bytes())
 	}
 	r.InProcess = parseBenchmarks(out.Bytes())
 	return os.WriteFile(filepath.Join(p.out, "in-process.txt"), out.Bytes(), 0o644) //nolint:gosec // for everyone

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
 )
 
 // server is a contender's process.
@@ -27,7 +29,7 @@ type server struct {
 // start starts a contender and waits until it accepts connections. What it writes
 // goes to a file of its name beside the results.
 func (p *plan) start(c contender, withTLS bool) (*server, error) {
-	addr, err := freeAddr()
+	addr, err := rehearsal.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +89,4 @@ func (s *server) url(path string) string {
 		return "https://" + s.addr + path
 	}
 	return "http://" + s.addr + path
-}
-
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
 }

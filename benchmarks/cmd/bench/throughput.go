@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -109,19 +110,12 @@ func (p *plan) slot(w workload, s *server) slot {
 		}
 		after, err := cpuTime(s.pid())
 		taken.CPU = after - before
-		return errorsOr(err, taken.check())
+		return cmp.Or(err, taken.check())
 	}()
 	if err != nil {
 		taken.Error = err.Error()
 	}
 	return taken
-}
-
-func errorsOr(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
 }
 
 // check compares what a server answers with the contract.
