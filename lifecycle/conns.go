@@ -33,6 +33,7 @@ const (
 	stateWaking  // its reader is being woken by a past deadline, unless a request comes first
 	stateEnding  // it has been sent a FIN: nothing that it sends can be answered
 	stateParking // its reader is being woken, to be parked, unless a request comes first
+	stateRefused // one too many: its first byte is answered with a refusal
 )
 
 var stateNames = [...]string{"new", "active", "idle", "parked", "hijacked", "closed"}
@@ -91,6 +92,9 @@ type conn struct {
 	// tail is a second descriptor of the socket, for a lingering close. It belongs
 	// to the connection's goroutine.
 	tail *os.File
+
+	ip      *ipConns      // where it is counted, if its IP address is; see limits
+	refused refusalReason // why it is in stateRefused
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
@@ -158,13 +162,13 @@ func (s *Server) clock(c *conn) time.Duration {
 }
 
 // activate is for the first byte of a request, and returns the state that it leaves.
-// It changes nothing on a connection that has been sent a FIN. One whose reader was
+// It changes nothing on a connection that is refused, or has been sent a FIN. One whose reader was
 // to be woken, and which the request has outrun, has a deadline in the past.
 func (c *conn) activate(now time.Duration) (from ConnState) {
 	for {
 		word := c.word.Load()
 		st := stateOf(word)
-		if st == stateEnding || st == StateClosed {
+		if st == stateEnding || st == StateClosed || st == stateRefused {
 			return st
 		}
 		next := word&^stateMask | uint64(StateActive) + oneRequest
@@ -243,7 +247,7 @@ func (s *Server) end(c *conn) (done bool) {
 	if canShut && rawConn(c.Conn) != nil {
 		word := c.word.Load()
 		st := stateOf(word)
-		if st != StateNew && st != StateIdle && st != stateParking {
+		if st != StateNew && st != StateIdle && st != stateParking && st != stateRefused {
 			return st == stateEnding
 		}
 		done = endIdle(c.Conn, func() bool {
@@ -258,7 +262,7 @@ func (s *Server) end(c *conn) (done bool) {
 	defer s.wakeMu.Unlock()
 	word := c.word.Load()
 	switch stateOf(word) {
-	case StateNew, StateIdle:
+	case StateNew, StateIdle, stateRefused:
 		if !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateWaking)) {
 			return false
 		}
@@ -345,8 +349,7 @@ func (s *Server) observe() {
 
 func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	switch st {
-	case fasthttp.StateNew:
-		s.addConn(nc)
+	case fasthttp.StateNew: // see addConn
 	case fasthttp.StateActive:
 		if c := s.conns.get(nc); c != nil {
 			switch c.activate(s.clock(c)) {
@@ -354,6 +357,8 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 				s.restoreDeadline(c)
 			case stateParking:
 				s.callOffParking(c)
+			case stateRefused:
+				s.refuse(c)
 			default:
 			}
 		}
@@ -383,10 +388,24 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	}
 }
 
-func (s *Server) addConn(nc net.Conn) {
+// addConn takes a connection that has just been accepted. It reports false, and
+// leaves it alone, if that is one too many even to be refused.
+func (s *Server) addConn(nc net.Conn) bool {
 	now := s.now()
 	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
+	silence := s.HTTP.IdleTimeout
+	if c.ip, c.refused = s.limits.admit(nc.RemoteAddr()); c.refused != admitted {
+		s.noteRefused(c.refused, nc.RemoteAddr())
+		if s.limits.refusing.Add(1) > maxRefusing {
+			s.limits.refusing.Add(-1)
+			return false
+		}
+		c.word.Store(uint64(stateRefused))
+		silence = refusedSilence
+	} else {
+		s.acceptedAll.Add(1)
+	}
 	if s.phases.load() >= PhaseDraining {
 		s.accepted.Add(1)
 	}
@@ -395,12 +414,13 @@ func (s *Server) addConn(nc net.Conn) {
 	if s.cutting.Load() {
 		cut(nc) // come too late for all others to be
 	}
-	if d := s.HTTP.IdleTimeout; d > 0 {
+	if silence > 0 {
 		// fasthttp starts to count after the first request.
 		c.silence = time.AfterFunc(math.MaxInt64, func() { s.endSilent(c) })
-		c.silence.Reset(d)
+		c.silence.Reset(silence)
 	}
 	s.noticeIdle()
+	return true
 }
 
 // endSilent ends a connection on which the idle timeout has passed without a
@@ -438,6 +458,11 @@ func (s *Server) removeConn(c *conn) {
 	if c.tail != nil {
 		s.linger(c.tail) // before the table is empty
 	}
+	if c.refused != admitted {
+		s.limits.refusing.Add(-1)
+	} else {
+		s.limits.release(c.ip)
+	}
 	if s.conns.remove(c) == 0 || s.cutting.Load() {
 		s.signalChange()
 	}
@@ -465,6 +490,9 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 	}
 	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
 		tellClose(ctx) // fasthttp counts from the last parking on
+	}
+	if s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id) {
+		tellClose(ctx)
 	}
 	if s.phases.load() >= PhaseDraining && tellClose(ctx) {
 		s.told.Add(1)

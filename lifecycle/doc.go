@@ -117,8 +117,7 @@
 //  18. A server may have any number of listeners, of different kinds.
 //
 // On macOS, the BSDs and Linux all of it holds, save for what line 3 says. On
-// Windows, and on connections without a socket, as in memory or those that
-// fasthttp wraps for MaxConnsPerIP, idle connections are ended by a read deadline
-// instead: a request that arrives in the moment between that and the close is
-// lost.
+// Windows, and on connections without a socket, as in memory, idle connections are
+// ended by a read deadline instead: a request that arrives in the moment between
+// that and the close is lost.
 package lifecycle

@@ -234,7 +234,7 @@ func (s *Server) endIdleConns() (next time.Duration) {
 	s.conns.each(func(c *conn) bool {
 		word := c.word.Load()
 		st := stateOf(word)
-		if st != StateNew && st != StateIdle && st != stateWaking && st != stateParking {
+		if st != StateNew && st != StateIdle && st != stateWaking && st != stateParking && st != stateRefused {
 			return true
 		}
 		since := time.Duration(c.since.Load())

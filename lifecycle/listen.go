@@ -29,6 +29,9 @@ type listener struct {
 	ending atomic.Bool
 	over   chan struct{} // closed when ending is set
 
+	starving atomic.Pointer[error] // see Starving
+	told     time.Time             // when an event last told of a failure; of the accept loop alone
+
 	ended   time.Time // when end was called; constant once ending is set
 	settled bool      // no handshake is under way any more; of the accept loop alone
 
@@ -127,25 +130,72 @@ func (s *Server) openListeners() []*listener {
 func (l *listener) Accept() (net.Conn, error) {
 	var pause time.Duration
 	for {
+		l.noLongerStarves()
 		accept := l.Listener.Accept
 		if l.ending.Load() {
 			accept = l.acceptLast
 		}
 		c, err := accept()
 		switch {
-		case err == nil && l.tls != nil:
-			return tls.Server(&counted{Conn: c}, l.tls), nil
-		case err == nil, err == io.EOF: //nolint:errorlint // our own
-			return c, err
+		case err == nil:
+			if c = l.take(c); c != nil {
+				return c, nil
+			}
+		case err == io.EOF: //nolint:errorlint // our own
+			return nil, err
 		case l.ending.Load():
 		case isTemporary(err):
 			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
-			l.s.emit(Event{Kind: EventAcceptRetry, Addr: l.Addr(), Err: err, Duration: pause})
-			l.wait(pause)
+			l.retryAfter(pause, err)
 		default:
 			return nil, err
 		}
 	}
+}
+
+// take makes of a socket what fasthttp is to serve. It returns nil for one that was
+// closed instead.
+func (l *listener) take(nc net.Conn) net.Conn {
+	if err := l.s.keepAlive(nc); err != nil { // it is the connection's fault; for fasthttp, the listener's
+		_ = nc.Close()
+		l.s.acceptErrors.Add(1)
+		return nil
+	}
+	if l.tls != nil {
+		nc = tls.Server(&counted{Conn: nc}, l.tls)
+	}
+	if !l.s.addConn(nc) {
+		cut(nc)
+		return nil
+	}
+	return nc
+}
+
+// keepAlive does what HTTP.TCPKeepalive asks for.
+func (s *Server) keepAlive(nc net.Conn) error {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok || !s.tcpKeepalive {
+		return nil
+	}
+	err := tcp.SetKeepAlive(true)
+	if d := s.HTTP.TCPKeepalivePeriod; err == nil && d > 0 {
+		err = tcp.SetKeepAlivePeriod(d)
+	}
+	return err
+}
+
+// retryAfter is for what is temporary: it waits, for less long where others wait.
+func (l *listener) retryAfter(pause time.Duration, err error) {
+	l.s.acceptErrors.Add(1)
+	l.starves(err)
+	if pause < maxAcceptPause || time.Since(l.told) >= maxAcceptPause {
+		l.told = time.Now()
+		l.s.emit(Event{Kind: EventAcceptRetry, Addr: l.Addr(), Err: err, Duration: pause})
+	}
+	if (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) && l.turnAway() > 0 {
+		pause = minAcceptPause
+	}
+	l.wait(pause)
 }
 
 // counted counts what a TLS connection has read of its socket. A record of which
@@ -207,10 +257,13 @@ func (l *listener) acceptLast() (net.Conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		if isTemporary(err) && !isTimeout(err) && time.Since(l.ended) < maxSettle {
+		if isTemporary(err) && !isTimeout(err) {
 			// No descriptor to be had: connections that end give theirs back.
-			time.Sleep(settleInterval)
-			continue
+			if time.Since(l.ended) < maxSettle {
+				time.Sleep(settleInterval)
+				continue
+			}
+			l.turnAway()
 		}
 		if l.settled || errors.Is(err, net.ErrClosed) {
 			_ = l.Close()

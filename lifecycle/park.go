@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -35,8 +34,9 @@ type parking struct {
 
 	refused sync.Once // what cannot be parked has been said
 
-	parkings atomic.Int64 // so far
-	underWay atomic.Int64 // connections in stateParking
+	parkings   atomic.Int64  // so far
+	unparkings atomic.Uint64 // so far
+	underWay   atomic.Int64  // connections in stateParking
 
 	mu    sync.Mutex // guards what follows
 	conns []*parked  // by descriptor
@@ -51,6 +51,7 @@ type parked struct {
 	prev, next      *parked
 	accepted, since time.Duration
 	id, requests    uint64
+	ip              *ipConns
 	fd              int
 }
 
@@ -295,7 +296,7 @@ func (s *Server) dropParking(c *conn) {
 func (s *Server) enterParked(c *conn, since time.Duration) {
 	p := &parked{
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
-		accepted: c.accepted, since: since,
+		accepted: c.accepted, since: since, ip: c.ip,
 	}
 	s.parking.underWay.Add(-1)
 	s.conns.take(c)
@@ -366,16 +367,12 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.dropParked(p)
 		return
 	}
-	if tcp, ok := nc.(*net.TCPConn); ok && s.HTTP.TCPKeepalive { // as fasthttp does for what it accepts
-		_ = tcp.SetKeepAlive(true)
-		if d := s.HTTP.TCPKeepalivePeriod; d > 0 {
-			_ = tcp.SetKeepAlivePeriod(d)
-		}
-	}
-	c := &conn{Conn: nc, id: p.id, accepted: p.accepted}
+	_ = s.keepAlive(nc)
+	c := &conn{Conn: nc, id: p.id, accepted: p.accepted, ip: p.ip}
 	c.since.Store(int64(p.since))
 	c.word.Store(p.requests*oneRequest | uint64(st))
 	s.conns.put(c)
+	s.parking.unparkings.Add(1)
 	if s.cutting.Load() {
 		cut(nc)
 	}
@@ -383,16 +380,13 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
-	go func() {
-		if err := s.HTTP.ServeConn(nc); errors.Is(err, fasthttp.ErrConcurrencyLimit) {
-			s.setConnState(nc, fasthttp.StateClosed) // fasthttp has answered, and tells nobody
-		}
-	}()
+	go func() { _ = s.HTTP.ServeConn(nc) }()
 }
 
 // dropParked closes a connection that has been taken out of the set.
 func (s *Server) dropParked(p *parked) {
 	closeFD(p.fd)
+	s.limits.release(p.ip)
 	if s.conns.closed() == 0 {
 		s.signalChange()
 	}

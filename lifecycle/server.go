@@ -35,7 +35,17 @@ var ErrAlreadyRun = errors.New("lifecycle: server has run already")
 type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
 	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
-	// calls what was there; it changes nothing else. The timeouts are set there.
+	// calls what was there. The timeouts are set there. What fasthttp's accept loop
+	// would do it does itself, and changes these fields for that:
+	//
+	//   - Concurrency is how many connections may be open, on all listeners, parked
+	//     and hijacked ones too. Zero is fasthttp.DefaultConcurrency. One more is
+	//     accepted, answered at its first byte with a 503, and closed.
+	//   - MaxConnsPerIP is how many of them an IPv4 address or an IPv6 network of 64
+	//     bits may have. Zero is no limit. One more gets a 429. Connections are not
+	//     wrapped for it.
+	//   - TCPKeepalive holds for TLS too.
+	//
 	// IdleTimeout also ends a connection that has never sent a byte, without
 	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
 	HTTP *fasthttp.Server
@@ -66,12 +76,18 @@ type Server struct {
 	// it is closed, and a new one with its next request: HTTP.ConnState sees
 	// StateClosed, then StateNew of another net.Conn, and RequestCtx counts ConnID,
 	// ConnTime and ConnRequestNum anew. ConnInfo and HTTP.MaxRequestsPerConn count on.
-	// It does not count for HTTP.Concurrency, until it comes back. Socket options are
-	// then net's defaults and HTTP's, not those of a listener handed in.
+	// Socket options are then net's defaults and HTTP's, not those of a listener handed
+	// in.
 	//
 	// It is for TCP and Unix sockets on Linux, without TLS. Where it cannot work an
 	// EventNotParked says so, once.
 	ParkAfter time.Duration
+
+	// MaxConnAge is how old a connection may become, up to a tenth more or less, which
+	// spreads the end of those that came together. The response that is sent after
+	// that says Connection: close; nothing is cut. It is for load balancers which spread
+	// connections, not requests. Zero, the default, is no limit.
+	MaxConnAge time.Duration
 
 	// ShutdownDelay is how long the server keeps accepting after the drain has
 	// begun, for load balancers that need time to notice that readiness is red.
@@ -141,6 +157,13 @@ type Server struct {
 	aborting  bool        // the deadline has come; of the drain's goroutine alone
 
 	accepted, told, lastCalled atomic.Int64 // see Report
+
+	limits       limits
+	reserve      reserve
+	tcpKeepalive bool                       // HTTP's, which Run takes over
+	refusals     [noDescriptor + 1]refusals // by reason
+	acceptedAll  atomic.Uint64              // see Totals, as the next one
+	acceptErrors atomic.Uint64
 
 	mu           sync.Mutex // guards what follows
 	listeners    []*listener
@@ -241,6 +264,7 @@ func (s *Server) start() (ready bool, err error) {
 		return false, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	s.observe()
+	s.takeLimits()
 	s.startParking()
 	for _, l := range s.openListeners() {
 		s.accepting.Add(1)
@@ -262,6 +286,9 @@ func (s *Server) check() error {
 	}
 	if s.ParkAfter < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ParkAfter is negative: %v", s.ParkAfter))
+	}
+	if s.MaxConnAge < 0 {
+		errs = append(errs, fmt.Errorf("lifecycle: Server.MaxConnAge is negative: %v", s.MaxConnAge))
 	}
 	if s.ShutdownDelay < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
@@ -302,6 +329,9 @@ func (s *Server) closeListeners() {
 func (s *Server) exit(err error) error {
 	s.stopParking()
 	s.clients.stop()
+	s.reserve.mu.Lock()
+	s.reserve.release()
+	s.reserve.mu.Unlock()
 	s.enterPhase(PhaseExiting, "")
 	hookErr := s.runExitHooks()
 	s.cancel(nil)

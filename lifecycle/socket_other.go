@@ -29,5 +29,8 @@ func closeFD(int) {}
 
 func shutWrite(*os.File) {}
 
+// turnOneAway cannot be had here.
+func turnOneAway(net.Listener, []byte) bool { return false }
+
 // acceptQueued cannot be had here: the system refuses what waits in the queue.
 func acceptQueued(net.Listener) (net.Conn, error) { return nil, errors.ErrUnsupported }

@@ -138,6 +138,55 @@ func acceptOne(sc syscall.Conn) (net.Conn, error) {
 	return nc, err
 }
 
+// turnOneAway takes a connection out of a listener's queue, answers it if it has asked
+// for something, and closes it. It reports whether there was one.
+func turnOneAway(ln net.Listener, response []byte) (did bool) {
+	switch ln.(type) {
+	case *net.TCPListener, *net.UnixListener:
+	default:
+		return false
+	}
+	control(ln.(syscall.Conn), func(lfd uintptr) {
+		fd, _, err := unix.Accept(int(lfd)) // the listener does not block
+		if err != nil {
+			return
+		}
+		did = true
+		defer closeFD(fd)
+		unix.CloseOnExec(fd)
+		if unix.SetNonblock(fd, true) == nil && discard(fd) && response != nil {
+			_, _ = unix.Write(fd, response)
+			_ = unix.Shutdown(fd, unix.SHUT_WR)
+			discard(fd) // a close with input unread would be a reset
+		}
+	})
+	return did
+}
+
+// turnAwayPatience is how long one who is turned away may take to say something.
+const turnAwayPatience = 10 // ms
+
+// discard reads what comes on a socket within a moment, up to its receive buffer's
+// usual size, and reports whether there was something.
+func discard(fd int) (some bool) {
+	buf := make([]byte, 16<<10)
+	for range 8 {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor fits
+		if n, err := unix.Poll(fds, turnAwayPatience); err != nil || n == 0 {
+			break
+		}
+		n, err := unix.Read(fd, buf)
+		if err != nil || n <= 0 {
+			break
+		}
+		some = true
+		if n < len(buf) && !polls(uintptr(fd), unix.POLLIN) {
+			break
+		}
+	}
+	return some
+}
+
 // errGone says that a connection had been reset before anybody looked.
 var errGone = errors.New("lifecycle: connection is gone")
 

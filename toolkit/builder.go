@@ -72,6 +72,7 @@ type config struct {
 	writeTimeout      time.Duration
 	idleTimeout       time.Duration
 	parkAfter         time.Duration
+	maxConnAge        time.Duration
 	shutdownDelay     time.Duration
 	lastCall          time.Duration
 	drainTimeout      time.Duration
@@ -265,19 +266,27 @@ func (b *Builder) MaxBodySize(bytes int) *Builder {
 	return b
 }
 
-// MaxConns is how many connections are served at a time, a listener; those beyond
-// it get a 503. Parked ones do not count, until they come back. The default, 0, is
+// MaxConns is how many connections may be open, idle, parked and hijacked ones
+// included; one more is answered with a 503 and closed. The default, 0, is
 // fasthttp.DefaultConcurrency.
 func (b *Builder) MaxConns(n int) *Builder {
 	b.maxConns = n
 	return b
 }
 
-// MaxConnsPerIP is how many connections an IP address may have open; those beyond
-// it get a 429. The default, 0, is no limit. fasthttp wraps each connection for
-// it, which costs its writev and sendfile.
+// MaxConnsPerIP is how many connections an IPv4 address, or an IPv6 network of 64
+// bits, may have open; one more is answered with a 429 and closed. The default, 0, is
+// no limit: behind a proxy or a carrier's NAT many clients share an address.
 func (b *Builder) MaxConnsPerIP(n int) *Builder {
 	b.maxConnsPerIP = n
+	return b
+}
+
+// MaxConnAge is how old a connection may become, up to a tenth more or less; the
+// response after that is its last one, and tells the client so. It is for load
+// balancers that spread connections, not requests. The default, 0, is no limit.
+func (b *Builder) MaxConnAge(d time.Duration) *Builder {
+	b.maxConnAge = d
 	return b
 }
 
@@ -410,6 +419,7 @@ func (b *Builder) mistakes() (errs []error) {
 	}{
 		{"ReadHeaderTimeout", b.readHeaderTimeout}, {"ReadBodyTimeout", b.readBodyTimeout},
 		{"WriteTimeout", b.writeTimeout}, {"IdleTimeout", b.idleTimeout}, {"ParkAfter", b.parkAfter},
+		{"MaxConnAge", b.maxConnAge},
 		{"ShutdownDelay", b.shutdownDelay}, {"LastCall", b.lastCall}, {"DrainTimeout", b.drainTimeout},
 		{"AbortTimeout", b.abortTimeout}, {"HookTimeout", b.hookTimeout}, {"ReadyTimeout", b.readyTimeout},
 	} {
@@ -591,6 +601,7 @@ func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server 
 		UnixMode:      b.unixMode,
 		Listeners:     append([]net.Listener(nil), b.listeners...),
 		ParkAfter:     b.parkAfter,
+		MaxConnAge:    b.maxConnAge,
 		ShutdownDelay: b.shutdownDelay,
 		LastCall:      zeroIsNone(b.lastCall),
 		DrainTimeout:  zeroIsNone(b.drainTimeout),

@@ -43,6 +43,7 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 
 		{"MaxHeaderSize(511)", func(b *Builder) { b.MaxHeaderSize(511) }},
 		{"MaxBodySize(0)", func(b *Builder) { b.MaxBodySize(0) }},
+		{"MaxConnAge(-1ns)", func(b *Builder) { b.MaxConnAge(-1) }},
 		{"MaxConns(-1)", func(b *Builder) { b.MaxConns(-1) }},
 		{"MaxConnsPerIP(-1)", func(b *Builder) { b.MaxConnsPerIP(-1) }},
 		{"MaxRequestsPerConn(-1)", func(b *Builder) { b.MaxRequestsPerConn(-1) }},

@@ -58,12 +58,19 @@ func (s *Server) healthRoutes(b *Builder) (routes []route) {
 // server is alive, and an orchestrator that restarted it would cut its requests.
 func serveLive(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("ok\n") }
 
-// serveReady is green while the server is ready and every check passes. Reasons
+// serveReady is green while the server is ready, can accept connections, and every
+// check passes. Reasons
 // go to the log: the endpoint may be open to strangers.
 func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []*checker, timeout time.Duration) {
 	if phase := s.Phase(); phase != lifecycle.PhaseReady {
 		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
 		fmt.Fprintf(ctx, "[-]server %v\n", phase)
+		return
+	}
+	if err := s.Starving(); err != nil {
+		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+		fmt.Fprint(ctx, "[-]server cannot accept connections\n")
+		s.log.Warn().Err(err).Msg("not ready")
 		return
 	}
 	for i, err := range runChecks(s.Context(), checks, timeout) {

@@ -276,12 +276,13 @@ func TestWriteTimeoutDoesNotCutAStream(t *testing.T) {
 
 func TestMaxConns(t *testing.T) {
 	for code, b := range map[int]*Builder{503: loopback().MaxConns(1), 429: loopback().MaxConnsPerIP(1)} {
+		b.MaxConnAge(time.Hour)
 		g := newGate()
 		r := run(t, b.Get("/", g.handle))
 		first := r.dial()
 		first.send(getRequest)
 		<-g.entered
-		if resp := r.dial().reply("GET"); resp.StatusCode != code {
+		if resp := r.dial().get("/"); resp.StatusCode != code || !resp.Close {
 			t.Errorf("one connection too many: %v, want %d", resp, code)
 		}
 		close(g.release)

@@ -318,6 +318,47 @@ func TestListenersThatFail(t *testing.T) {
 	}
 }
 
+// starving is a listener that has no descriptors until it is fed.
+type starving struct {
+	net.Listener
+	fed atomic.Bool
+}
+
+func (s *starving) Accept() (net.Conn, error) {
+	if !s.fed.Load() {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return s.Listener.Accept()
+}
+
+func TestReadinessWhileTheServerStarves(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	starves := &starving{Listener: ln}
+	r := run(t, quiet().Get("/", hello).Addr("127.0.0.1:0").Listener(starves))
+	c := dialAddr(t, r.ListenAddrs()[1])
+	until := func(code int) reply {
+		for began := time.Now(); ; time.Sleep(time.Millisecond) {
+			if resp := c.get("/readyz"); resp.StatusCode == code || time.Since(began) > patience {
+				return resp
+			}
+		}
+	}
+	if resp := until(503); resp.String() != "503 [-]server cannot accept connections\n" {
+		t.Errorf("while it starves: %v", resp)
+	}
+	if resp := c.get("/livez"); resp.StatusCode != 200 {
+		t.Errorf("it lives: %v", resp)
+	}
+	starves.fed.Store(true)
+	if resp := until(200); resp.StatusCode != 200 {
+		t.Errorf("when it was fed: %v", resp)
+	}
+	r.finish()
+}
+
 func TestHooksRunInOrder(t *testing.T) {
 	var mu sync.Mutex // guards order
 	var order []string
