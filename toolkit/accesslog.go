@@ -27,7 +27,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		began := ctx.Time()
 		next(ctx)
 
-		resp, route, level := &ctx.Response, "", zerolog.InfoLevel
+		resp, route, refused, level := &ctx.Response, "", "", zerolog.InfoLevel
 		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
 			resp = timedOut
 		} else if m := matchedOf(ctx); m != nil {
@@ -35,6 +35,8 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			if m.health {
 				level = zerolog.DebugLevel
 			}
+		} else {
+			refused, _ = ctx.UserValue(refusedKey{}).(string)
 		}
 		code := resp.StatusCode()
 		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
@@ -55,6 +57,9 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		}
 		if resp.IsBodyStream() {
 			e.Bool("stream", true)
+		}
+		if refused != "" {
+			e.Str("refused", refused)
 		}
 		e.Dur("duration", time.Since(began)).
 			Stringer("remote", ctx.RemoteAddr()).
