@@ -300,7 +300,7 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 // Strict says whether requests that a proxy in front, or anyone on their way, may
 // have read differently are refused, with a 400 and the end of the connection. The
 // default is true; false leaves it to fasthttp, which reads most that are doubtful
-// as RFC 9112 allows. It costs some 40 ns a request. What is refused beyond what
+// as RFC 9112 allows. It costs 30 ns for a small GET, 110 ns for a browser's. What is refused beyond what
 // fasthttp itself refuses:
 //
 //   - Transfer-Encoding beside Content-Length, or other than "chunked" (RFC 9112,
@@ -315,8 +315,9 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 //     (RFC 9110, section 6.5.1)
 //
 // Where Configure has set StreamRequestBody those fields have not come yet when the
-// handler is called: there, a connection ends after a chunked body. Not seen, and
-// left as section 2.2 allows, are a bare LF behind the request line or the last
+// handler is called: there, a connection ends after a chunked body. It ends after a
+// CONNECT too that no hijack answers: a proxy takes what follows a 2xx for a tunnel
+// and looks at nothing in it (RFC 9110, section 9.3.6). Not seen, and left as section 2.2 allows, are a bare LF behind the request line or the last
 // chunk, and empty lines before a request. net/http is laxer with lines without CR,
 // folded ones and fragments, and has Transfer-Encoding overrule Content-Length.
 func (b *Builder) Strict(on bool) *Builder {

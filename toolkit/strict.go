@@ -20,10 +20,12 @@ func strict(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			ctx.SetConnectionClose()
 			return
 		}
-		streamed := chunked && ctx.Request.IsBodyStream()
+		// What ends a stream, nobody has seen; and what follows a CONNECT that is
+		// answered with 2xx goes through a proxy as it is.
+		last := chunked && ctx.Request.IsBodyStream() || ctx.IsConnect()
 		next(ctx)
-		if streamed && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil {
-			ctx.SetConnectionClose() // what ended the stream, nobody has seen
+		if last && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil {
+			ctx.SetConnectionClose()
 		}
 	}
 }
