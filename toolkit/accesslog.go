@@ -7,8 +7,9 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// logAccess writes a line for each request whose handler ran: at level info, 5xx
-// at error, those of the health endpoints at debug. A line that the logger would
+// logAccess writes a line for each request that fasthttp could read: at level info,
+// 5xx at error, those of the health endpoints at debug. One that strict has refused
+// says why, as "refused". A line that the logger would
 // drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {

@@ -340,7 +340,7 @@ func (b *Builder) AccessLog(on bool) *Builder {
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Recover(m1(m2(routes))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b
