@@ -325,6 +325,7 @@ var corpus = []message{
 	{"absolute-form without Host", bare("GET http://t/a HTTP/1.1", "X: y"), nil, fast},
 	{"absolute-form, backslash", bare("GET http://t\\@other/a HTTP/1.1", "Host: t"), nil, fast},
 	{"path that fasthttp takes for an authority", bare("GET //other/a?u=b://c HTTP/1.1", "Host: t"), nil, byStrict},
+	{"1.0 without Host, path that fasthttp takes for an authority", bare("GET //other/a HTTP/1.0", "Connection: keep-alive"), nil, byStrict},
 	{"authority-form, other host", bare("CONNECT other:443 HTTP/1.1", "Host: t"), nil, byStrict},
 	{"authority-form, other port", bare("CONNECT t:443 HTTP/1.1", "Host: t:80"), nil, byStrict},
 }

@@ -96,10 +96,11 @@ func examineTarget(ctx *fasthttp.RequestCtx) (doubt string) {
 		return "Host"
 	case bytes.IndexByte(target, '#') >= 0:
 		return "fragment in the target"
-	case len(target) == 0 || target[0] == '*':
+	case len(target) == 0 || string(target) == "*":
 		return ""
 	case target[0] == '/':
-		// fasthttp takes "//a/b?c=d://e" for one with an authority.
+		// fasthttp takes "//a/b?c=d://e" for one with an authority, and "//a/b" where
+		// there is no Host.
 		if len(target) > 1 && target[1] == '/' && !bytes.EqualFold(ctx.Host(), host) {
 			return "authority"
 		}
