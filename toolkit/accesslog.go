@@ -7,8 +7,9 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// logAccess writes a line for each request whose handler ran: at level info, 5xx
-// at error, those of the health endpoints at debug. A line that the logger would
+// logAccess writes a line for each request that fasthttp could read: at level info,
+// 5xx at error, those of the health endpoints at debug. One that strict has refused
+// says why, as "refused". A line that the logger would
 // drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
@@ -27,7 +28,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		began := ctx.Time()
 		next(ctx)
 
-		resp, route, level := &ctx.Response, "", zerolog.InfoLevel
+		resp, route, refused, level := &ctx.Response, "", "", zerolog.InfoLevel
 		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
 			resp = timedOut
 		} else if m := matchedOf(ctx); m != nil {
@@ -35,6 +36,8 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			if m.health {
 				level = zerolog.DebugLevel
 			}
+		} else {
+			refused, _ = ctx.UserValue(refusedKey{}).(string)
 		}
 		code := resp.StatusCode()
 		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
@@ -55,6 +58,9 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		}
 		if resp.IsBodyStream() {
 			e.Bool("stream", true)
+		}
+		if refused != "" {
+			e.Str("refused", refused)
 		}
 		e.Dur("duration", time.Since(began)).
 			Stringer("remote", ctx.RemoteAddr()).

@@ -37,6 +37,7 @@ func variants() []variant {
 		{"bare", getRequest, false, serveBare},
 		{"lifecycle", getRequest, false, serveLifecycle},
 		{"toolkit", getRequest, false, toolkit(zerolog.Nop())},
+		{"toolkit-not-strict", getRequest, false, func(t testing.TB, ln net.Listener) { run(t, quiet().Strict(false).Get("/", hello).Listener(ln)) }},
 		{"toolkit-own-id", ownIDRequest, false, toolkit(zerolog.Nop())},
 		{"toolkit-body", postRequest, false, toolkit(zerolog.Nop())},
 		{"toolkit-log-disabled", getRequest, false, toolkit(discard.Level(zerolog.Disabled))},

@@ -86,6 +86,7 @@ type config struct {
 	maxConnsPerIP      int
 	maxRequestsPerConn int
 	keepAlive          bool
+	strict             bool
 
 	logger     zerolog.Logger
 	accessLog  bool
@@ -125,6 +126,7 @@ func New() *Builder {
 		maxHeaderSize:     DefaultMaxHeaderSize,
 		maxBodySize:       DefaultMaxBodySize,
 		keepAlive:         true,
+		strict:            true,
 		logger:            zerolog.New(os.Stderr).Level(zerolog.InfoLevel).With().Timestamp().Logger(),
 		accessLog:         true,
 		livez:             "/livez",
@@ -304,6 +306,38 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 	return b
 }
 
+// Strict says whether requests that a proxy in front, or anyone on their way, may
+// have read differently are refused, with a 400 and the end of the connection. The
+// default is true; false leaves it to fasthttp, which reads most that are doubtful
+// as RFC 9112 allows. It costs some 30 ns for a small GET, 110 ns for a browser's,
+// and allocates nothing. What it refuses beyond what
+// fasthttp itself refuses:
+//
+//   - Transfer-Encoding beside Content-Length, or other than "chunked" (RFC 9112,
+//     sections 6.1 and 6.3)
+//   - header lines that end without CR, continue on the next line, or have a space
+//     in their name (sections 2.2, 5.1 and 5.2)
+//   - versions other than HTTP/1.0 and HTTP/1.1 (section 2.3)
+//   - a target with a fragment, and one whose authority is not Host's: section 3.2.2
+//     has a server ignore Host then, but a handler may not know (section 3.2). So
+//     too "//a/b?c=d://e", of which fasthttp takes a for the authority
+//   - a Host that is not a name or an address, or has percent-encoding (section 3.2)
+//   - fields behind a chunked body, which fasthttp mixes with those of the header
+//     (RFC 9110, section 6.5.1)
+//
+// Where Configure has set StreamRequestBody those fields have not come yet when the
+// handler is called: there, a connection ends after a chunked body. It ends after a
+// CONNECT too that no hijack answers: a proxy takes what follows a 2xx for a tunnel
+// and looks at nothing in it (RFC 9110, section 9.3.6). Not seen, and left as section
+// 2.2 allows, are a bare LF behind the request line or the last chunk, and empty
+// lines before a request. net/http refuses less: it reads lines without CR, folded
+// ones and fragments, has Transfer-Encoding overrule Content-Length and a target's
+// authority Host, and keeps trailers apart.
+func (b *Builder) Strict(on bool) *Builder {
+	b.strict = on
+	return b
+}
+
 // Logger takes the log: what happens in the server's life, a line a request, and
 // panics. The default writes JSON to standard error from level info on;
 // zerolog.Nop() is silence, and free.
@@ -319,7 +353,7 @@ func (b *Builder) AccessLog(on bool) *Builder {
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Recover(m1(m2(routes))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b

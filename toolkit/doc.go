@@ -20,11 +20,12 @@
 //
 // Around every handler are, outermost first:
 //
-//	RequestID(AccessLog(Recover(m1(m2(routes)))))
+//	RequestID(AccessLog(Strict(Recover(m1(m2(routes))))))
 //
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a
-// line for each request whose handler ran. A panic is a 500 and a line with its
+// line for each request that fasthttp could read. Of those, Strict refuses what others
+// may have read differently; the line says why. A panic is a 500 and a line with its
 // stack; but not one in a goroutine of the handler's, or of fasthttp's, as those
 // of fasthttp.TimeoutHandler, body stream writers and hijack handlers are: there,
 // it ends the process, as everywhere in Go. With a logger that is disabled a

@@ -248,6 +248,9 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 		}
 	}
 	h = s.recoverPanics(h)
+	if b.strict {
+		h = strict(h) // inside the access log, which tells of it
+	}
 	if b.accessLog {
 		h = s.logAccess(h)
 	}
