@@ -65,6 +65,7 @@ FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzConnStates -fuzztime $(FUZZTIME) ./lifecycle
+	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
 
 .PHONY: fuzz-seconds
 fuzz-seconds:

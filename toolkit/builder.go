@@ -10,7 +10,9 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -501,6 +503,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 			_, err = net.LookupPort("tcp", port)
 		}
 		switch {
+		case strings.ContainsFunc(addr, unicode.IsControl): // net's errors quote nothing
+			wrong("Addr(%q): a control character", addr)
 		case err != nil:
 			wrong("Addr(%q): %w", addr, err)
 		case port != "0" && port != "" && seen[net.JoinHostPort(host, port)]:

@@ -34,7 +34,7 @@ func TestWarnings(t *testing.T) {
 	}
 	tlsFrom := func(version uint16) func(*Builder) {
 		return func(b *Builder) {
-			b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version}) //nolint:gosec // what is tested
+			b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version})
 		}
 	}
 	configure := func(f func(h *fasthttp.Server)) func(*Builder) {
