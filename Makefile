@@ -78,6 +78,13 @@ rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthtt
 	@go build -o $(BIN)/rehearse ./examples/rehearse
 	@$(BIN)/rehearse -rounds $(ROUNDS) $(ARGS)
 
+DURATION ?= 10m
+
+.PHONY: soak
+soak: ## restart a server for DURATION (10m) under good and bad clients, and account for every request (Linux)
+	@go build -o $(BIN)/soak ./examples/soak
+	@$(BIN)/soak -duration $(DURATION) $(ARGS)
+
 .PHONY: bench
 bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)
 	cd benchmarks && go run ./cmd/bench -out results/short -skip '$(BENCH_LONG)' $(ARGS)
