@@ -46,8 +46,9 @@ const (
 	probeTimeout = time.Second
 )
 
-// behindProxy reports whether it is sure that clients connect to something in front
-// of the server. Nothing but a load balancer takes notice of a shutdown's delay.
+// behindProxy reports whether something is surely between the clients and the server.
+// Each call that tells it has its place here: nothing but a load balancer takes notice
+// of a shutdown's delay.
 func (b *Builder) behindProxy() bool { return b.shutdownDelay > 0 }
 
 // onTCP reports whether clients may come from other machines.
@@ -69,16 +70,19 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 		}
 	}
 	tcp, keepAlive, untilIdle := b.onTCP(), !h.DisableKeepalive, b.lastCall == UntilIdle
-	drain := l.DrainTimeout // negative: no limit
+	drain, idle := l.DrainTimeout, h.IdleTimeout
+	if idle >= forever {
+		idle = 0 // see finishHTTP
+	}
 
-	const slowloris = "nothing else ends it, and it costs its client nothing; https://owasp.org/www-community/attacks/Slow_Loris_Attack"
+	const slowloris = "nothing else ends it, and it costs its client nothing; https://www.cloudflare.com/learning/ddos/ddos-attack-tools/slowloris/"
 	warn(tcp && h.ReadTimeout == 0, "ReadHeaderTimeout(0)", "a client that never ends its header holds a connection for ever", slowloris)
 	warn(tcp && b.readBodyTimeout == 0, "ReadBodyTimeout(0)", "a client that never ends its body holds a connection for ever", slowloris)
-	warn(tcp && h.WriteTimeout == 0, "WriteTimeout(0)", "a client that does not read its response holds a connection and its handler's memory for ever", slowloris)
-	warn(tcp && keepAlive && h.IdleTimeout >= forever, "IdleTimeout(0)",
-		"connections whose client has vanished without a word, or never comes back, stay open",
-		"nothing else ends them; TCP itself has no such limit (RFC 1122, section 4.2.3.6)")
-	warn(b.behindProxy() && keepAlive && h.IdleTimeout <= balancerIdle, fmt.Sprintf("IdleTimeout(%v)", h.IdleTimeout),
+	warn(tcp && h.WriteTimeout == 0, "WriteTimeout(0)", "a client that does not read its response holds a connection and the response for ever", slowloris)
+	warn(tcp && keepAlive && idle == 0, "IdleTimeout(0)",
+		"clients that never come back to their connections pile them up",
+		"each holds a descriptor and 16 kB (benchmarks/README.md), and TCP's keep-alives end only those whose client has vanished")
+	warn(b.behindProxy() && keepAlive && idle > 0 && idle <= balancerIdle, fmt.Sprintf("IdleTimeout(%v)", idle),
 		"behind a load balancer that keeps idle connections for longer, requests meet a connection that this server is closing, and become a 502",
 		"the idle timeout of AWS ALB and of nginx's upstreams is 60 s, and who closes first must be the client;"+
 			" https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html,"+
@@ -93,7 +97,7 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 	warn(keepAlive && !untilIdle && drain > 0 && b.lastCall >= drain, fmt.Sprintf("LastCall(%v), DrainTimeout(%v)", b.lastCall, drain),
 		"every drain with an idle connection runs into its deadline, cuts connections and exits with code 2",
 		"idle connections are closed when the last call is over, which is after the deadline; lifecycle's contract of the drain, lines 4 and 11")
-	warn(keepAlive && untilIdle && drain > 0 && h.IdleTimeout >= drain, fmt.Sprintf("LastCall(UntilIdle), IdleTimeout(%v), DrainTimeout(%v)", b.idleTimeout, drain),
+	warn(keepAlive && untilIdle && drain > 0 && (idle == 0 || idle >= drain), fmt.Sprintf("LastCall(UntilIdle), IdleTimeout(%v), DrainTimeout(%v)", idle, drain),
 		"a drain with idle connections runs into its deadline, unless their clients close them",
 		"idle timeouts are to empty the server, and are longer than the drain may take")
 	warn(b.maxRequestsPerConn > 0 && !keepAlive, fmt.Sprintf("MaxRequestsPerConn(%d), KeepAlive(false)", b.maxRequestsPerConn),
@@ -105,8 +109,8 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 	warn(h.TLSConfig != nil && h.TLSConfig.MinVersion != 0 && h.TLSConfig.MinVersion < tls.VersionTLS12, "TLSConfig",
 		"connections can be downgraded to a version of TLS that is broken", "RFC 8996 forbids TLS 1.0 and 1.1")
 	warn(replaced, "Configure: Handler",
-		"a panic outside of the handler that was there ends the process; without that one there are no request ids, no access log and no exemption of streams from WriteTimeout either",
-		"fasthttp recovers no panic, and what Configure puts around the builder's handler is outside of its recovery; Use is inside")
+		"a panic in what is around the builder's handler ends the process; if that one is not called at all, request ids, the access log and the exemption of streams from WriteTimeout are gone too",
+		"fasthttp recovers no panic, and what Configure puts there is outside of the builder's recovery; what Use takes is inside")
 	warn(h.StreamRequestBody, "Configure: StreamRequestBody", fmt.Sprintf("MaxBodySize(%d) is no limit any more", b.maxBodySize),
 		"fasthttp hands what exceeds it to the handler, as a stream, and PostBody reads it all; https://pkg.go.dev/github.com/valyala/fasthttp#Server")
 	return append(warnings, b.graceWarnings()...)

@@ -84,7 +84,8 @@ func (s *soak) run(duration, every time.Duration) {
 
 	s.began = time.Now()
 	random := rand.New(rand.NewPCG(s.seed, 0)) //nolint:gosec // no secret
-	for told := s.began; time.Since(s.began) < duration; {
+	told := s.began
+	for s.lives == 0 || time.Since(s.began) < duration {
 		s.lives++
 		s.live(random)
 		s.heaps = append(s.heaps, heap())
