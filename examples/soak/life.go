@@ -88,6 +88,7 @@ func (l *life) plan(random *rand.Rand) rehearsal.Plan {
 			target.Shutdown = func() error {
 				l.shutdown = time.Now()
 				close(l.over)
+				l.faultsOnce.Do(func() {}) // whatever was to begin has begun
 				l.starving.Wait()
 				l.sum.parked = l.server.Counts().Parked
 				return shutdown()
