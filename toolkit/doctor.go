@@ -70,10 +70,13 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 		}
 	}
 	tcp, keepAlive, untilIdle := b.onTCP(), !h.DisableKeepalive, b.lastCall == UntilIdle
-	drain, idle := l.DrainTimeout, h.IdleTimeout
+	idle := h.IdleTimeout
 	if idle >= forever {
 		idle = 0 // see finishHTTP
 	}
+	// Idle connections are left alone during ShutdownDelay, and the deadline comes
+	// after it.
+	lastCall, bounded, deadline := max(b.lastCall, b.shutdownDelay), l.DrainTimeout > 0, sum(b.shutdownDelay, l.DrainTimeout)
 
 	const slowloris = "nothing else ends it, and it costs its client nothing; https://www.cloudflare.com/learning/ddos/ddos-attack-tools/slowloris/"
 	warn(tcp && h.ReadTimeout == 0, "ReadHeaderTimeout(0)", "a client that never ends its header holds a connection for ever", slowloris)
@@ -91,13 +94,13 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 		"streams are cut after that time",
 		"fasthttp counts it from a response's begin to its end; Builder.WriteTimeout exempts streams")
 
-	warn(tcp && keepAlive && b.lastCall < shortLastCall, fmt.Sprintf("LastCall(%v)", b.lastCall),
+	warn(tcp && keepAlive && lastCall < shortLastCall, fmt.Sprintf("LastCall(%v)", b.lastCall),
 		"requests that are on their way when the drain begins are lost",
 		"measured with lifecycle/rehearsal: of 64 busy connections 20 ms away, a shutdown loses 63 requests without a last call, 36 with one of 25 ms, none with 100 ms")
-	warn(keepAlive && !untilIdle && drain > 0 && b.lastCall >= drain, fmt.Sprintf("LastCall(%v), DrainTimeout(%v)", b.lastCall, drain),
+	warn(keepAlive && !untilIdle && bounded && b.lastCall >= deadline, fmt.Sprintf("LastCall(%v), DrainTimeout(%v)", b.lastCall, l.DrainTimeout),
 		"every drain with an idle connection runs into its deadline, cuts connections and exits with code 2",
 		"idle connections are closed when the last call is over, which is after the deadline; lifecycle's contract of the drain, lines 4 and 11")
-	warn(keepAlive && untilIdle && drain > 0 && (idle == 0 || idle >= drain), fmt.Sprintf("LastCall(UntilIdle), IdleTimeout(%v), DrainTimeout(%v)", idle, drain),
+	warn(keepAlive && untilIdle && bounded && (idle == 0 || idle >= deadline), fmt.Sprintf("LastCall(UntilIdle), IdleTimeout(%v), DrainTimeout(%v)", idle, l.DrainTimeout),
 		"a drain with idle connections runs into its deadline, unless their clients close them",
 		"idle timeouts are to empty the server, and are longer than the drain may take")
 	warn(b.maxRequestsPerConn > 0 && !keepAlive, fmt.Sprintf("MaxRequestsPerConn(%d), KeepAlive(false)", b.maxRequestsPerConn),

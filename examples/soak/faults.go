@@ -62,6 +62,10 @@ const (
 // oneFault makes one call in a way that is drawn. Those that send all of a request
 // and want its answer have to get it.
 func (l *life) oneFault(c *net.TCPConn) {
+	// Who is slow to send may come after the last call, and can see that.
+	if ended(c) {
+		return
+	}
 	begun := time.Now()
 	_ = c.SetDeadline(begun.Add(patience))
 	reset := func() { _ = c.SetLinger(0) } // with the close that follows
@@ -133,8 +137,24 @@ func (l *life) oneFault(c *net.TCPConn) {
 	case l.excuses(begun, now):
 		l.sum.excused++
 	default:
-		l.lost = append(l.lost, fmt.Sprintf("%s client, sent at %v of the shutdown, lost at %v", how, begun.Sub(l.shutdown), now.Sub(l.shutdown)))
+		l.lost = append(l.lost, fmt.Sprintf("the answer of a client that is %s, after %v", how, now.Sub(begun)))
 	}
+}
+
+// ended reports whether the connection has been ended by the server, which has said
+// nothing yet.
+func ended(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	open := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		open = errors.Is(err, syscall.EAGAIN)
+	})
+	return err != nil || !open
 }
 
 // answer reads a response, and reports whether it is whole and right.
