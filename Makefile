@@ -66,6 +66,7 @@ FUZZTIME ?= 30s
 fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzConnStates -fuzztime $(FUZZTIME) ./lifecycle
 	go test -run '^$$' -fuzz FuzzServer -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit
+	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
 
 .PHONY: fuzz-seconds
 fuzz-seconds:
@@ -77,6 +78,13 @@ ROUNDS ?= 200
 rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthttp and net/http (ARGS="-h" explains)
 	@go build -o $(BIN)/rehearse ./examples/rehearse
 	@$(BIN)/rehearse -rounds $(ROUNDS) $(ARGS)
+
+DURATION ?= 10m
+
+.PHONY: soak
+soak: ## restart a server for DURATION (10m) under good and bad clients, and account for every request (Linux)
+	@go build -o $(BIN)/soak ./examples/soak
+	@$(BIN)/soak -duration $(DURATION) $(ARGS)
 
 .PHONY: bench
 bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)

@@ -8,7 +8,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -45,6 +49,9 @@ const (
 // timeouts have closed every connection.
 const UntilIdle = lifecycle.UntilIdle
 
+// maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
+const maxHeaderSize = 16 << 20
+
 // Middleware wraps a handler.
 type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
 
@@ -79,6 +86,9 @@ type config struct {
 	abortTimeout      time.Duration
 	hookTimeout       time.Duration
 	readyTimeout      time.Duration
+	gracePeriod       time.Duration
+
+	drainSet, abortSet, hookSet bool // DrainTimeout, AbortTimeout, HookTimeout were called
 
 	maxHeaderSize      int
 	maxBodySize        int
@@ -227,23 +237,26 @@ func (b *Builder) LastCall(d time.Duration) *Builder {
 }
 
 // DrainTimeout is how long the drain may take before contexts are cancelled. 0
-// is no limit. The default is lifecycle.DefaultDrainTimeout.
+// is no limit. The default is lifecycle.DefaultDrainTimeout, or what
+// TerminationGracePeriod leaves.
 func (b *Builder) DrainTimeout(d time.Duration) *Builder {
-	b.drainTimeout = d
+	b.drainTimeout, b.drainSet = d, true
 	return b
 }
 
 // AbortTimeout is how long handlers have after that, before connections are cut.
-// 0 is none. The default is lifecycle.DefaultAbortTimeout.
+// 0 is none. The default is lifecycle.DefaultAbortTimeout, or less where
+// TerminationGracePeriod is short.
 func (b *Builder) AbortTimeout(d time.Duration) *Builder {
-	b.abortTimeout = d
+	b.abortTimeout, b.abortSet = d, true
 	return b
 }
 
 // HookTimeout is how long a hook may take that sets no timeout of its own. 0 is
-// no limit. The default is lifecycle.DefaultHookTimeout.
+// no limit. The default is lifecycle.DefaultHookTimeout, for exit hooks less where
+// TerminationGracePeriod is short.
 func (b *Builder) HookTimeout(d time.Duration) *Builder {
-	b.hookTimeout = d
+	b.hookTimeout, b.hookSet = d, true
 	return b
 }
 
@@ -255,7 +268,8 @@ func (b *Builder) ReadyTimeout(d time.Duration) *Builder {
 }
 
 // MaxHeaderSize is how many bytes a request's header may have; more is a 431. It
-// is also the size of each connection's read buffer. See DefaultMaxHeaderSize.
+// is also the size of each connection's read buffer, and 16 MB at most. See
+// DefaultMaxHeaderSize.
 func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 	b.maxHeaderSize = bytes
 	return b
@@ -422,7 +436,8 @@ func (b *Builder) Run() error {
 
 // Build checks what was recorded and makes a server of it; what is called on the
 // Builder later does not change that server. All mistakes come back together,
-// each naming the call that made it.
+// each naming the call that made it. What is only dangerous is in the server's
+// Warnings.
 func (b *Builder) Build() (*Server, error) {
 	errs := append(b.mistakes(), b.groups...)
 	tlsConfig, err := b.loadTLS()
@@ -435,10 +450,15 @@ func (b *Builder) Build() (*Server, error) {
 	}
 	s.handler = handler
 	h := b.newHTTP(tlsConfig, s)
+	own := h.Handler
 	if err := guard(func() error { b.finishHTTP(h); return nil }); err != nil {
 		return nil, fmt.Errorf("toolkit: Configure: %w", err)
 	}
+	if h.Handler == nil {
+		return nil, errors.New("toolkit: Configure: Handler is nil")
+	}
 	s.Server = b.newLifecycle(h, s)
+	s.warnings = b.warnings(h, s.Server, !sameHandler(h.Handler, own))
 	return s, nil
 }
 
@@ -456,6 +476,7 @@ func (b *Builder) mistakes() (errs []error) {
 		{"MaxConnAge", b.maxConnAge},
 		{"ShutdownDelay", b.shutdownDelay}, {"LastCall", b.lastCall}, {"DrainTimeout", b.drainTimeout},
 		{"AbortTimeout", b.abortTimeout}, {"HookTimeout", b.hookTimeout}, {"ReadyTimeout", b.readyTimeout},
+		{"TerminationGracePeriod", b.gracePeriod},
 	} {
 		if v.d < 0 {
 			wrong("%s(%v): negative", v.call, v.d)
@@ -472,7 +493,17 @@ func (b *Builder) mistakes() (errs []error) {
 			wrong("%s(%d): less than %d", v.call, v.n, v.least)
 		}
 	}
-	if b.lastCall == UntilIdle && b.idleTimeout == 0 && b.drainTimeout == 0 {
+	if b.maxHeaderSize > maxHeaderSize {
+		wrong("MaxHeaderSize(%d): more than %d, and each connection has a buffer of that size", b.maxHeaderSize, maxHeaderSize)
+	}
+	if b.gracePeriod > 0 && b.graceLeft() <= 0 {
+		call := fmt.Sprintf("ShutdownDelay(%v)", b.shutdownDelay)
+		if b.abortSet {
+			call += fmt.Sprintf(" and AbortTimeout(%v)", b.abortTimeout)
+		}
+		wrong("TerminationGracePeriod(%v): no time to drain beside %s", b.gracePeriod, call)
+	}
+	if drain, _, _ := b.ends(); b.lastCall == UntilIdle && b.idleTimeout == 0 && drain == 0 {
 		wrong("LastCall(UntilIdle) with IdleTimeout(0) and DrainTimeout(0): the drain may never end")
 	}
 	errs = append(errs, b.listenMistakes()...)
@@ -516,6 +547,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 			_, err = net.LookupPort("tcp", port)
 		}
 		switch {
+		case strings.ContainsFunc(addr, unicode.IsControl): // net's errors quote nothing
+			wrong("Addr(%q): a control character", addr)
 		case err != nil:
 			wrong("Addr(%q): %w", addr, err)
 		case port != "0" && port != "" && seen[net.JoinHostPort(host, port)]:
@@ -524,7 +557,7 @@ func (b *Builder) listenMistakes() (errs []error) {
 		seen[net.JoinHostPort(host, port)] = true
 	}
 	for i, ln := range b.listeners {
-		if ln == nil {
+		if v := reflect.ValueOf(ln); ln == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 			wrong("Listener: listener %d is nil", i)
 		}
 	}
@@ -552,6 +585,9 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		config := b.tlsConfig.Clone()
 		if len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")
+		}
+		if slices.Contains(config.NextProtos, "h2") {
+			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which fasthttp does not speak: clients that choose it would get no answer")
 		}
 		return config, nil
 	case b.files != nil:
@@ -605,11 +641,14 @@ func (b *Builder) finishHTTP(h *fasthttp.Server) {
 	}
 }
 
+// forever is as good as no limit.
+const forever = 100 * 365 * 24 * time.Hour
+
 // orForever is d, or for 0 as good as no limit, where fasthttp takes 0 for
 // something else.
 func orForever(d time.Duration) time.Duration {
 	if d == 0 {
-		return 100 * 365 * 24 * time.Hour
+		return forever
 	}
 	return d
 }
@@ -629,6 +668,7 @@ func bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.Re
 }
 
 func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server {
+	drain, abort, hook := b.ends()
 	l := &lifecycle.Server{
 		HTTP:          h,
 		Addrs:         append([]string(nil), b.addrs...),
@@ -638,8 +678,8 @@ func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server 
 		MaxConnAge:    b.maxConnAge,
 		ShutdownDelay: b.shutdownDelay,
 		LastCall:      zeroIsNone(b.lastCall),
-		DrainTimeout:  zeroIsNone(b.drainTimeout),
-		AbortTimeout:  zeroIsNone(b.abortTimeout),
+		DrainTimeout:  zeroIsNone(drain),
+		AbortTimeout:  zeroIsNone(abort),
 		HookTimeout:   zeroIsNone(b.hookTimeout),
 		OnEvent:       s.logEvent,
 	}
@@ -653,7 +693,11 @@ func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server 
 		l.OnDrain(h.name, h.run, h.timeout...)
 	}
 	for _, h := range b.exitHooks {
-		l.PreExit(h.name, h.run, h.timeout...)
+		timeout := h.timeout
+		if len(timeout) == 0 && hook != b.hookTimeout {
+			timeout = []time.Duration{hook}
+		}
+		l.PreExit(h.name, h.run, timeout...)
 	}
 	return l
 }

@@ -46,6 +46,9 @@ func (s *Server) logEvent(e lifecycle.Event) {
 			l = l.Str("cause", e.Name)
 		}
 		l.Msg("server " + e.Phase.String())
+		if e.Phase == lifecycle.PhaseStarting {
+			s.logWarnings()
+		}
 		return
 	}
 	if e.Name != "" {

@@ -261,7 +261,8 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 func (s *Server) add(r *router.Router, rt route) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("toolkit: %s(%q): %v", rt.call, rt.path, v)
+			text := strings.ReplaceAll(fmt.Sprint(v), "\n", `\n`) // the path is in it as it is
+			err = fmt.Errorf("toolkit: %s(%q): %s", rt.call, rt.path, text)
 		}
 	}()
 	if strings.ToUpper(rt.method) != rt.method {
