@@ -36,6 +36,13 @@ type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
 	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
 	// calls what was there; it changes nothing else. The timeouts are set there.
+	//
+	// A panic of its ConnState, ErrorHandler, HeaderReceived, ContinueHandler or
+	// ExpectHandler is an EventPanic: the request is then answered as if there were
+	// no ErrorHandler or HeaderReceived, and refused where it was to be decided on,
+	// with 417 or 500. A panic of Handler ends the process, as with fasthttp alone:
+	// what to answer and to log is the application's to say, or package toolkit's.
+	//
 	// IdleTimeout also ends a connection that has never sent a byte, without
 	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
 	HTTP *fasthttp.Server
@@ -107,7 +114,8 @@ type Server struct {
 	Signals []os.Signal
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it
-	// happens: it must be safe for concurrent use, and quick.
+	// happens: it must be safe for concurrent use, and quick. A panic of it is
+	// dropped.
 	OnEvent func(Event)
 
 	initOnce sync.Once
