@@ -84,6 +84,9 @@ type config struct {
 	maxConns           int
 	maxConnsPerIP      int
 	maxRequestsPerConn int
+	maxInFlight        int
+	maxWait            time.Duration
+	streamRequestBody  bool
 	keepAlive          bool
 
 	logger     zerolog.Logger
@@ -265,6 +268,36 @@ func (b *Builder) MaxBodySize(bytes int) *Builder {
 	return b
 }
 
+// StreamRequestBody has handlers run when a request's header and at most 8 kB of its
+// body have come; they read the body from ctx.RequestBodyStream(). The default,
+// false, reads it into memory first.
+//
+// MaxBodySize holds, which fasthttp alone does not see to: a Content-Length over it is
+// a 413 before the handler runs, and the read of a chunked body fails with
+// fasthttp.ErrBodyTooLarge where it passes the limit. A body that is cut short ends
+// in io.ErrUnexpectedEOF or another error, never in io.EOF; one that takes longer than
+// ReadBodyTimeout in os.ErrDeadlineExceeded. After each of them the connection is
+// closed with the response. ctx.PostBody and ctx.FormValue have no way to return
+// such an error: of a broken body PostBody returns the error's text. A form is parsed
+// when a handler asks for it. The limit that a HeaderReceived gives a request is not heeded.
+func (b *Builder) StreamRequestBody(on bool) *Builder {
+	b.streamRequestBody = on
+	return b
+}
+
+// MaxInFlight is how many requests may be with their handlers at a time. One more
+// waits for up to wait, first come, first served; then it gets a 503 with a
+// Retry-After, as it does at once when the drain's deadline comes. Its connection is
+// kept alive. Middleware added with Use counts as handler; the health endpoints are
+// exempt, and do not wait. A request counts until its handler has returned: not
+// while its response is written or streamed, nor for a hijacked connection, nor for a
+// handler that fasthttp.TimeoutHandler has given up on, though that still runs. See
+// Server.InFlight. The default, 0, is no limit.
+func (b *Builder) MaxInFlight(n int, wait time.Duration) *Builder {
+	b.maxInFlight, b.maxWait = n, wait
+	return b
+}
+
 // MaxConns is how many connections are served at a time, a listener; those beyond
 // it get a 503. Parked ones do not count, until they come back. The default, 0, is
 // fasthttp.DefaultConcurrency.
@@ -392,7 +425,7 @@ func (b *Builder) Build() (*Server, error) {
 	}
 	s.handler = handler
 	h := b.newHTTP(tlsConfig, s)
-	if err := guard(func() error { b.finishHTTP(h); return nil }); err != nil {
+	if err := guard(func() error { b.finishHTTP(h, s); return nil }); err != nil {
 		return nil, fmt.Errorf("toolkit: Configure: %w", err)
 	}
 	s.Server = b.newLifecycle(h, s)
@@ -427,6 +460,9 @@ func (b *Builder) mistakes() (errs []error) {
 		if v.n < v.least {
 			wrong("%s(%d): less than %d", v.call, v.n, v.least)
 		}
+	}
+	if b.maxInFlight < 0 || b.maxWait < 0 {
+		wrong("MaxInFlight(%d, %v): negative", b.maxInFlight, b.maxWait)
 	}
 	if b.lastCall == UntilIdle && b.idleTimeout == 0 && b.drainTimeout == 0 {
 		wrong("LastCall(UntilIdle) with IdleTimeout(0) and DrainTimeout(0): the drain may never end")
@@ -541,6 +577,7 @@ func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
 		MaxConnsPerIP:      b.maxConnsPerIP,
 		MaxRequestsPerConn: b.maxRequestsPerConn,
 		DisableKeepalive:   !b.keepAlive,
+		StreamRequestBody:  b.streamRequestBody,
 		Logger:             httpLog{&s.log},
 		// What a client learns of the server is the application's to say.
 		NoDefaultServerHeader: true,
@@ -549,12 +586,15 @@ func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
 
 // finishHTTP has the user's hand laid on the server, and puts around what came of
 // it what must not get lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server) {
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
 	for _, f := range b.configure {
 		f(h)
 	}
+	if h.StreamRequestBody {
+		limitStreams(h)
+	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
-		h.HeaderReceived = bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
+		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
 	}
 	if h.IdleTimeout == 0 {
 		h.IdleTimeout = orForever(0) // fasthttp would take ReadTimeout
@@ -572,10 +612,13 @@ func orForever(d time.Duration) time.Duration {
 
 // bodyTimeout gives a request's body a time of its own, where fasthttp knows one
 // for header and body together.
-func bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return func(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
 		if next != nil {
-			rc = next(h)
+			func() {
+				defer s.catch("HeaderReceived") // here: the timeout holds all the same
+				rc = next(h)
+			}()
 		}
 		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
 			rc.ReadTimeout = d

@@ -17,8 +17,9 @@ import (
 type Server struct {
 	*lifecycle.Server
 
-	log     zerolog.Logger
-	handler fasthttp.RequestHandler
+	log      zerolog.Logger
+	handler  fasthttp.RequestHandler
+	inFlight inFlight
 }
 
 // Handler returns the handler with all middleware around it, for tests that need
