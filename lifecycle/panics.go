@@ -2,17 +2,18 @@ package lifecycle
 
 import (
 	"net"
-	"runtime/debug"
 
 	"github.com/valyala/fasthttp"
 )
 
-// catch is deferred around code of the user's whose panic nobody outside could
-// catch, and reports it.
-func (s *Server) catch(name string) {
-	if v := recover(); v != nil {
-		s.emit(Event{Kind: EventPanic, Name: name, Err: &PanicError{Value: v, Stack: debug.Stack()}})
+// try runs code of the user's whose panic nobody outside could catch. A panic is an
+// event.
+func (s *Server) try(name string, f func()) (ok bool) {
+	err := guard(func() error { f(); return nil })
+	if err != nil {
+		s.emit(Event{Kind: EventPanic, Name: name, Err: err})
 	}
+	return err == nil
 }
 
 // catchCallbacks has what the user has set on HTTP, beside its Handler, survive a
@@ -21,35 +22,33 @@ func (s *Server) catchCallbacks() {
 	h := s.HTTP
 	if f := h.ConnState; f != nil {
 		s.connState = func(nc net.Conn, st fasthttp.ConnState) {
-			defer s.catch("ConnState")
-			f(nc, st)
+			s.try("ConnState", func() { f(nc, st) })
 		}
 	}
 	if f := h.ErrorHandler; f != nil {
 		s.errorHandler = func(ctx *fasthttp.RequestCtx, err error) {
-			if caught := guard(func() error { f(ctx, err); return nil }); caught != nil {
-				s.emit(Event{Kind: EventPanic, Name: "ErrorHandler", Err: caught})
+			if !s.try("ErrorHandler", func() { f(ctx, err) }) {
 				answerError(ctx, err)
 			}
 		}
 	}
 	if f := h.HeaderReceived; f != nil {
-		h.HeaderReceived = func(header *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			defer s.catch("HeaderReceived")
-			return f(header)
+		h.HeaderReceived = func(header *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
+			s.try("HeaderReceived", func() { rc = f(header) })
+			return rc
 		}
 	}
 	if f := h.ContinueHandler; f != nil {
-		h.ContinueHandler = func(header *fasthttp.RequestHeader) bool {
-			defer s.catch("ContinueHandler")
-			return f(header)
+		h.ContinueHandler = func(header *fasthttp.RequestHeader) (goOn bool) {
+			s.try("ContinueHandler", func() { goOn = f(header) })
+			return goOn
 		}
 	}
 	if f := h.ExpectHandler; f != nil {
-		h.ExpectHandler = func(ctx *fasthttp.RequestCtx) (status int) {
-			status = fasthttp.StatusInternalServerError // where it panics
-			defer s.catch("ExpectHandler")
-			return f(ctx)
+		h.ExpectHandler = func(ctx *fasthttp.RequestCtx) int {
+			status := fasthttp.StatusInternalServerError
+			s.try("ExpectHandler", func() { status = f(ctx) })
+			return status
 		}
 	}
 }

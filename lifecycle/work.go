@@ -73,8 +73,7 @@ func (s *Server) Go(name string, f func(ctx context.Context)) {
 	go func() {
 		defer s.signalChange()
 		defer s.work.remove(id)
-		defer s.catch(name)
-		f(ctx)
+		s.try(name, func() { f(ctx) })
 	}()
 }
 
@@ -95,8 +94,7 @@ func (s *Server) Track(name string, h fasthttp.RequestHandler) fasthttp.RequestH
 		id := s.work.add(name)
 		defer s.signalChange()
 		defer s.work.remove(id)
-		if err := guard(func() error { h(ctx); return nil }); err != nil {
-			s.emit(Event{Kind: EventPanic, Name: name, Err: err})
+		if !s.try(name, func() { h(ctx) }) {
 			if ctx.Hijacked() {
 				ctx.Hijack(nil)
 			}

@@ -61,7 +61,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 		n, err = left, fasthttp.ErrBodyTooLarge
 	}
 	b.n += n
-	if err == io.EOF && !b.whole() { //nolint:errorlint // io.Reader's contract
+	if err == io.EOF && !b.whole() {
 		err = io.ErrUnexpectedEOF
 	}
 	b.err = err

@@ -615,10 +615,10 @@ func orForever(d time.Duration) time.Duration {
 func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return func(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
 		if next != nil {
-			func() {
-				defer s.catch("HeaderReceived") // here: the timeout holds all the same
-				rc = next(h)
-			}()
+			// Caught here, so that the timeout holds all the same.
+			if err := guard(func() error { rc = next(h); return nil }); err != nil {
+				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
+			}
 		}
 		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
 			rc.ReadTimeout = d

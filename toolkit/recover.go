@@ -6,8 +6,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
-
-	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // recoverPanics turns a panic into a 500 and a log line with its stack. fasthttp
@@ -104,15 +102,4 @@ func (r *request) line() *zerolog.Event {
 
 func (r *request) logPanic(v any, msg string) {
 	r.line().Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(msg)
-}
-
-// catch is deferred around a callback of the user's that has no request.
-func (s *Server) catch(name string) {
-	if v := recover(); v != nil {
-		s.logEvent(lifecycle.Event{
-			Kind: lifecycle.EventPanic,
-			Name: name,
-			Err:  &lifecycle.PanicError{Value: v, Stack: debug.Stack()},
-		})
-	}
 }

@@ -55,7 +55,7 @@ type stream struct {
 
 func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
-	if err != io.EOF || s.complete.Load() { //nolint:errorlint // io.Reader's contract
+	if err != io.EOF || s.complete.Load() {
 		return n, err
 	}
 	s.broken.Store(true)
