@@ -40,8 +40,9 @@ type Server struct {
 	// A panic of its ConnState, ErrorHandler, HeaderReceived, ContinueHandler or
 	// ExpectHandler is an EventPanic: the request is then answered as if there were
 	// no ErrorHandler or HeaderReceived, and refused where it was to be decided on,
-	// with 417 or 500. A panic of Handler ends the process, as with fasthttp alone:
-	// what to answer and to log is the application's to say, or package toolkit's.
+	// with 417 or 500. One of Handler ends the process, as with fasthttp alone: what to
+	// answer and to log is the application's to say, or package toolkit's. So does one
+	// of a callback in TLSConfig.
 	//
 	// IdleTimeout also ends a connection that has never sent a byte, without
 	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.

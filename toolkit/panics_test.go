@@ -333,6 +333,22 @@ func TestPanicsOfHooks(t *testing.T) {
 	}
 }
 
+// The time limit for a body holds where the user's HeaderReceived panics.
+func TestBodyTimeoutHoldsWhereHeaderReceivedPanics(t *testing.T) {
+	b := quiet().ReadHeaderTimeout(time.Hour).ReadBodyTimeout(5*time.Second).Post("/", length).Configure(func(h *fasthttp.Server) {
+		h.HeaderReceived = func(*fasthttp.RequestHeader) (rc fasthttp.RequestConfig) { boom(); return rc }
+	})
+	bubble(t, b, func(t *testing.T, r *running) {
+		c := r.dial()
+		began := time.Now()
+		c.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n0")
+		if resp := c.reply("POST"); resp.StatusCode != 408 {
+			t.Error(resp)
+		}
+		at(t, began, 5*time.Second)
+	})
+}
+
 // bare is what bare fasthttp makes of the same: see TestBareFasthttpDies.
 var bare = map[string]func(h *fasthttp.Server){
 	"handler": func(h *fasthttp.Server) { h.Handler = boomHandler },
