@@ -34,13 +34,13 @@ var ErrAlreadyRun = errors.New("lifecycle: server has run already")
 // value with HTTP and an address works.
 type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
-	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
-	// calls what was there; it changes nothing else. The timeouts are set there.
+	// Run puts itself in front of its Handler, ConnState, ErrorHandler, HeaderReceived,
+	// ContinueHandler and ExpectHandler, and calls what was there; it changes nothing
+	// else. The timeouts are set there.
 	//
-	// A panic of its ConnState, ErrorHandler, HeaderReceived, ContinueHandler or
-	// ExpectHandler is an EventPanic: the request is then answered as if there were
-	// no ErrorHandler or HeaderReceived, and refused where it was to be decided on,
-	// with 417 or 500. One of Handler ends the process, as with fasthttp alone: what to
+	// A panic of these callbacks is an EventPanic: the request is then answered as if
+	// there were no ErrorHandler or HeaderReceived, and refused where it was to be
+	// decided on, with 417 or 500. One of Handler ends the process, as with fasthttp alone: what to
 	// answer and to log is the application's to say, or package toolkit's. So does one
 	// of a callback in TLSConfig.
 	//

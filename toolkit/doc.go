@@ -25,8 +25,8 @@
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a
 // line for each request whose handler ran. A panic is a 500 and a line with its
-// stack, wherever the server calls a user's code: handlers, middleware, hooks, checks,
-// and what Configure sets. Where something else calls it, in a goroutine of its own, a
+// stack, or a line alone, wherever the server calls a user's code: handlers, middleware,
+// hooks, checks, the callbacks of fasthttp.Server (not those of TLSConfig). Where something else calls it, in a goroutine of its own, a
 // panic ends the process, as everywhere in Go: there, Stream takes the place of
 // fasthttp's body stream writers, Recover goes around the handler of a
 // fasthttp.TimeoutHandler, and hijack handlers, those of WebSockets and a handler's own

@@ -102,6 +102,9 @@ var places = []struct {
 		b.Group("", func(g *Group) { g.Use(boomMiddleware).Get("/panic", hello) })
 	}, askPanic, status500, "handler panicked", true},
 	{"NotFound", func(b *Builder) { b.NotFound(boomHandler) }, askPanic, status500, "handler panicked", true},
+	{"handler that has dropped its user values", func(b *Builder) {
+		b.Get("/panic", func(ctx *fasthttp.RequestCtx) { ctx.ResetUserValues(); boom() })
+	}, askPanic, status500, "handler panicked", true},
 	{"after Stream", func(b *Builder) {
 		b.Get("/panic", func(ctx *fasthttp.RequestCtx) {
 			Stream(ctx, func(w *bufio.Writer) error {
@@ -306,6 +309,35 @@ func TestPanicsEverywhere(t *testing.T) {
 			}
 			r.finish()
 		})
+	}
+}
+
+// panicReader is a body whose Read panics after its text.
+type panicReader struct{ io.Reader }
+
+func (r panicReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil {
+		boom()
+	}
+	return n, nil
+}
+
+// The Read of a body stream is the one place where fasthttp itself catches a panic. Its
+// line has no stack: a reader in between would cost files their sendfile.
+func TestPanicOfABodysReader(t *testing.T) {
+	var log logs
+	r := run(t, loopback().Logger(log.logger()).Get("/", hello).
+		Get("/panic", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyStream(panicReader{strings.NewReader("begin")}, -1) }))
+	c := r.dial()
+	c.send(askPanic)
+	c.cutShort("begin")
+	if resp := r.dial().get("/"); resp.String() != "200 hello" {
+		t.Error(resp)
+	}
+	r.finish()
+	if !strings.Contains(log.buf.String(), "panic while writing body stream: on purpose") {
+		t.Errorf("logged %s", &log.buf)
 	}
 }
 

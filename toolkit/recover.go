@@ -12,7 +12,7 @@ import (
 // has no recovery of its own: there, a panic ends the process.
 func (s *Server) recoverPanics(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		defer answerPanic(ctx)
+		defer s.answerPanic(ctx)
 		next(ctx)
 	}
 }
@@ -26,24 +26,23 @@ func (s *Server) recoverPanics(next fasthttp.RequestHandler) fasthttp.RequestHan
 // Outside of a server it does nothing.
 func Recover(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		if FromRequest(ctx) != nil {
-			defer answerPanic(ctx)
+		if s := FromRequest(ctx); s != nil {
+			defer s.answerPanic(ctx)
 		}
 		next(ctx)
 	}
 }
 
 // answerPanic is deferred.
-func answerPanic(ctx *fasthttp.RequestCtx) {
+func (s *Server) answerPanic(ctx *fasthttp.RequestCtx) {
 	v := recover()
 	if v == nil {
 		return
 	}
-	asked(ctx).logPanic(v, "handler panicked")
+	s.asked(ctx).logPanic(v, "handler panicked")
 	if ctx.Hijacked() { // to write would be a race, where the request has timed out
 		ctx.Hijack(nil)
 	}
-	ctx.Response.Reset()
 	ctx.Error(fasthttp.StatusMessage(fasthttp.StatusInternalServerError), fasthttp.StatusInternalServerError)
 }
 
@@ -63,15 +62,11 @@ func answerPanic(ctx *fasthttp.RequestCtx) {
 // another one's later. What it returns may be used by any number of goroutines, and
 // is itself to be deferred. Outside of a server it catches nothing.
 func Catch(ctx *fasthttp.RequestCtx) (catch func()) {
-	if FromRequest(ctx) == nil {
+	s := FromRequest(ctx)
+	if s == nil {
 		return func() {}
 	}
-	a := asked(ctx)
-	return func() {
-		if v := recover(); v != nil {
-			a.logPanic(v, "panic after or beside a handler")
-		}
-	}
+	return s.asked(ctx).catch
 }
 
 // request is what the log says of a request, also when that is over.
@@ -80,10 +75,9 @@ type request struct {
 	id, method, path, route string
 }
 
-// asked is for requests to a server.
-func asked(ctx *fasthttp.RequestCtx) *request {
+func (s *Server) asked(ctx *fasthttp.RequestCtx) *request {
 	return &request{
-		log:    &FromRequest(ctx).log,
+		log:    &s.log,
 		id:     RequestID(ctx),
 		method: string(ctx.Method()),
 		path:   string(ctx.Path()),
@@ -102,4 +96,11 @@ func (r *request) line() *zerolog.Event {
 
 func (r *request) logPanic(v any, msg string) {
 	r.line().Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(msg)
+}
+
+// catch is deferred.
+func (r *request) catch() {
+	if v := recover(); v != nil {
+		r.logPanic(v, "panic after or beside a handler")
+	}
 }

@@ -23,21 +23,22 @@ import (
 //
 // Outside of a server a panic is not caught.
 func Stream(ctx *fasthttp.RequestCtx, write func(w *bufio.Writer) error) {
-	catch, body := Catch(ctx), &stream{}
-	var a *request
-	if FromRequest(ctx) != nil {
-		a = asked(ctx)
-	}
+	body := &stream{}
 	if !ctx.Request.Header.IsHTTP11() {
 		body.conn = ctx.Conn()
 	}
+	var from *request
+	if s := FromRequest(ctx); s != nil {
+		from = s.asked(ctx)
+	}
 	body.ReadCloser = fasthttp.NewStreamReader(func(w *bufio.Writer) {
-		defer catch()
+		if from != nil {
+			defer from.catch()
+		}
 		err := write(w)
-		if err == nil {
-			body.complete.Store(true)
-		} else if a != nil && !body.closed.Load() {
-			a.line().Err(err).Msg("stream failed")
+		body.complete.Store(err == nil)
+		if err != nil && from != nil && !body.closed.Load() {
+			from.line().Err(err).Msg("stream failed")
 		}
 	})
 	ctx.SetBodyStream(body, -1)
