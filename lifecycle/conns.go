@@ -341,7 +341,8 @@ func addrString(a net.Addr) string {
 // chains what the user has set, and replaces nothing.
 func (s *Server) observe() {
 	h := s.HTTP
-	s.handler, s.connState, s.errorHandler = h.Handler, h.ConnState, h.ErrorHandler
+	s.handler = h.Handler
+	s.catchCallbacks()
 	h.Handler = s.serveRequest
 	h.ConnState = s.setConnState
 	h.ErrorHandler = s.serveError

@@ -17,7 +17,7 @@ const (
 	EventSignal                       // Name: a signal was received
 	EventAcceptRetry                  // Addr, Err, Duration: accepting failed and is retried after Duration
 	EventListenFail                   // Addr, Err: a listener failed for good, which begins the drain
-	EventPanic                        // Name, Err: tracked work panicked
+	EventPanic                        // Name, Err, a *PanicError: tracked work or a callback panicked
 	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
 	EventRefused                      // Name (why), Addr (whose): a connection was refused; at most once a minute for each reason
 )
@@ -68,5 +68,6 @@ func (s *Server) emit(e Event) {
 		return
 	}
 	e.Time = time.Now()
+	defer func() { _ = recover() }() // whom could one tell?
 	s.OnEvent(e)
 }

@@ -235,6 +235,9 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// NetConn returns the socket, as that of a tls.Conn does.
+func (c *counted) NetConn() net.Conn { return c.Conn }
+
 // between reports whether all records that have been read from were read in full.
 func (c *counted) between() bool { return !c.inside.Load() }
 

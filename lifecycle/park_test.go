@@ -170,6 +170,9 @@ func TestTLSIsNotParked(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		c.get("/")
 	}
+	for began := time.Now(); r.Counts() != (Counts{Idle: 2}) && time.Since(began) < patience; {
+		time.Sleep(time.Millisecond) // a response comes before its connection is idle
+	}
 	if n := r.Counts(); n != (Counts{Idle: 2}) || said.Load() != 1 {
 		t.Errorf("counts %v, said %d times", n, said.Load())
 	}

@@ -34,9 +34,10 @@ var ErrAlreadyRun = errors.New("lifecycle: server has run already")
 // value with HTTP and an address works.
 type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
-	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
-	// calls what was there. The timeouts are set there. What fasthttp's accept loop
-	// would do it does itself, and changes these fields for that:
+	// Run puts itself in front of its Handler, ConnState, ErrorHandler, HeaderReceived,
+	// ContinueHandler and ExpectHandler, and calls what was there. The timeouts are set
+	// there. What fasthttp's accept loop would do it does itself, and changes these
+	// fields for that:
 	//
 	//   - Concurrency is how many connections may be open, on all listeners, parked
 	//     and hijacked ones too. Zero is fasthttp.DefaultConcurrency. One more is
@@ -45,6 +46,12 @@ type Server struct {
 	//     bits may have. Zero is no limit. One more gets a 429. Connections are not
 	//     wrapped for it.
 	//   - TCPKeepalive holds for TLS too.
+	//
+	// A panic of these callbacks is an EventPanic: the request is then answered as if
+	// there were no ErrorHandler or HeaderReceived, and refused where it was to be
+	// decided on, with 417 or 500. One of Handler ends the process, as with fasthttp
+	// alone: what to answer and to log is the application's to say, or package
+	// toolkit's. So does one of a callback in TLSConfig.
 	//
 	// IdleTimeout also ends a connection that has never sent a byte, without
 	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
@@ -123,7 +130,8 @@ type Server struct {
 	Signals []os.Signal
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it
-	// happens: it must be safe for concurrent use, and quick.
+	// happens: it must be safe for concurrent use, and quick. A panic of it is
+	// dropped.
 	OnEvent func(Event)
 
 	initOnce sync.Once

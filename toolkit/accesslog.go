@@ -36,8 +36,9 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			if m.health {
 				level = zerolog.DebugLevel
 			}
-		} else {
-			refused, _ = ctx.UserValue(refusedKey{}).(string)
+			if route == "" {
+				refused, _ = ctx.UserValue(refusedKey{}).(string)
+			}
 		}
 		code := resp.StatusCode()
 		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {

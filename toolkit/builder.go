@@ -95,6 +95,9 @@ type config struct {
 	maxConns           int
 	maxConnsPerIP      int
 	maxRequestsPerConn int
+	maxInFlight        int
+	maxWait            time.Duration
+	streamRequestBody  bool
 	keepAlive          bool
 	strict             bool
 
@@ -282,6 +285,36 @@ func (b *Builder) MaxBodySize(bytes int) *Builder {
 	return b
 }
 
+// StreamRequestBody has handlers run when a request's header and at most 8 kB of its
+// body have come; they read the body from ctx.RequestBodyStream(). The default,
+// false, reads it into memory first.
+//
+// MaxBodySize holds, which fasthttp alone does not see to: a Content-Length over it is
+// a 413 before the handler runs, and the read of a chunked body fails with
+// fasthttp.ErrBodyTooLarge where it passes the limit. A body that is cut short ends
+// in io.ErrUnexpectedEOF or another error, never in io.EOF; one that takes longer than
+// ReadBodyTimeout in os.ErrDeadlineExceeded. After each of them the connection is
+// closed with the response. ctx.PostBody and ctx.FormValue have no way to return
+// such an error: of a broken body PostBody returns the error's text. A form is parsed
+// when a handler asks for it. The limit that a HeaderReceived gives a request is not heeded.
+func (b *Builder) StreamRequestBody(on bool) *Builder {
+	b.streamRequestBody = on
+	return b
+}
+
+// MaxInFlight is how many requests may be with their handlers at a time. One more
+// waits for up to wait, first come, first served; then it gets a 503 with a
+// Retry-After, as it does at once when the drain's deadline comes. Its connection is
+// kept alive. Middleware added with Use counts as handler; the health endpoints are
+// exempt, and do not wait. A request counts until its handler has returned: not
+// while its response is written or streamed, nor for a hijacked connection, nor for a
+// handler that fasthttp.TimeoutHandler has given up on, though that still runs. See
+// Server.InFlight. The default, 0, is no limit.
+func (b *Builder) MaxInFlight(n int, wait time.Duration) *Builder {
+	b.maxInFlight, b.maxWait = n, wait
+	return b
+}
+
 // MaxConns is how many connections may be open, idle, parked and hijacked ones
 // included; one more is answered with a 503 and closed. The default, 0, is
 // fasthttp.DefaultConcurrency.
@@ -324,8 +357,7 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 // have read differently are refused, with a 400 and the end of the connection. The
 // default is true; false leaves it to fasthttp, which reads most that are doubtful
 // as RFC 9112 allows. It costs some 30 ns for a small GET, 110 ns for a browser's,
-// and allocates nothing. What it refuses beyond what
-// fasthttp itself refuses:
+// and allocates nothing. What it refuses beyond what fasthttp itself refuses:
 //
 //   - Transfer-Encoding beside Content-Length, or other than "chunked" (RFC 9112,
 //     sections 6.1 and 6.3)
@@ -339,9 +371,9 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 //   - fields behind a chunked body, which fasthttp mixes with those of the header
 //     (RFC 9110, section 6.5.1)
 //
-// Where Configure has set StreamRequestBody those fields have not come yet when the
-// handler is called: there, a connection ends after a chunked body. It ends after a
-// CONNECT too that no hijack answers: a proxy takes what follows a 2xx for a tunnel
+// With StreamRequestBody those fields have not come yet when the handler is called:
+// there, a connection ends after a chunked body that the handler has not read to its
+// end, or that had some. It ends after a CONNECT too that no hijack answers: a proxy takes what follows a 2xx for a tunnel
 // and looks at nothing in it (RFC 9110, section 9.3.6). Not seen, and left as section
 // 2.2 allows, are a bare LF behind the request line or the last chunk, and empty
 // lines before a request. net/http refuses less: it reads lines without CR, folded
@@ -451,14 +483,16 @@ func (b *Builder) Build() (*Server, error) {
 	s.handler = handler
 	h := b.newHTTP(tlsConfig, s)
 	own := h.Handler
-	if err := guard(func() error { b.finishHTTP(h); return nil }); err != nil {
+	if err := guard(func() error { b.callConfigure(h); return nil }); err != nil {
 		return nil, fmt.Errorf("toolkit: Configure: %w", err)
 	}
 	if h.Handler == nil {
 		return nil, errors.New("toolkit: Configure: Handler is nil")
 	}
+	replaced := !sameHandler(h.Handler, own)
+	b.finishHTTP(h, s)
 	s.Server = b.newLifecycle(h, s)
-	s.warnings = b.warnings(h, s.Server, !sameHandler(h.Handler, own))
+	s.warnings = b.warnings(h, s.Server, replaced)
 	return s, nil
 }
 
@@ -492,6 +526,9 @@ func (b *Builder) mistakes() (errs []error) {
 		if v.n < v.least {
 			wrong("%s(%d): less than %d", v.call, v.n, v.least)
 		}
+	}
+	if b.maxInFlight < 0 || b.maxWait < 0 {
+		wrong("MaxInFlight(%d, %v): negative", b.maxInFlight, b.maxWait)
 	}
 	if b.maxHeaderSize > maxHeaderSize {
 		wrong("MaxHeaderSize(%d): more than %d, and each connection has a buffer of that size", b.maxHeaderSize, maxHeaderSize)
@@ -621,20 +658,27 @@ func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
 		MaxConnsPerIP:      b.maxConnsPerIP,
 		MaxRequestsPerConn: b.maxRequestsPerConn,
 		DisableKeepalive:   !b.keepAlive,
+		StreamRequestBody:  b.streamRequestBody,
 		Logger:             httpLog{&s.log},
 		// What a client learns of the server is the application's to say.
 		NoDefaultServerHeader: true,
 	}
 }
 
-// finishHTTP has the user's hand laid on the server, and puts around what came of
-// it what must not get lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server) {
+func (b *Builder) callConfigure(h *fasthttp.Server) {
 	for _, f := range b.configure {
 		f(h)
 	}
+}
+
+// finishHTTP puts around what Configure has made of the server what must not get
+// lost.
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+	if h.StreamRequestBody {
+		limitStreams(h)
+	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
-		h.HeaderReceived = bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
+		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
 	}
 	if h.IdleTimeout == 0 {
 		h.IdleTimeout = orForever(0) // fasthttp would take ReadTimeout
@@ -655,10 +699,13 @@ func orForever(d time.Duration) time.Duration {
 
 // bodyTimeout gives a request's body a time of its own, where fasthttp knows one
 // for header and body together.
-func bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return func(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
 		if next != nil {
-			rc = next(h)
+			// Caught here, so that the timeout holds all the same.
+			if err := guard(func() error { rc = next(h); return nil }); err != nil {
+				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
+			}
 		}
 		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
 			rc.ReadTimeout = d

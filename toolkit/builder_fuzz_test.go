@@ -220,7 +220,7 @@ func FuzzBuilder(f *testing.F) {
 		case <-done:
 		}
 		if s.Phase() == lifecycle.PhaseReady {
-			ask(t, mem, b)
+			probe(t, mem, b)
 		}
 		_ = s.Close()
 		select {
@@ -235,7 +235,7 @@ func FuzzBuilder(f *testing.F) {
 }
 
 // ask makes a request. Where no limit is short, it has to be answered.
-func ask(t *testing.T, mem *fasthttputil.InmemoryListener, b *Builder) {
+func probe(t *testing.T, mem *fasthttputil.InmemoryListener, b *Builder) {
 	c, err := mem.Dial()
 	if err != nil {
 		t.Fatal(err)

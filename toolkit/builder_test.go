@@ -47,6 +47,8 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"MaxConns(-1)", func(b *Builder) { b.MaxConns(-1) }},
 		{"MaxConnsPerIP(-1)", func(b *Builder) { b.MaxConnsPerIP(-1) }},
 		{"MaxRequestsPerConn(-1)", func(b *Builder) { b.MaxRequestsPerConn(-1) }},
+		{"MaxInFlight(-1, 0s)", func(b *Builder) { b.MaxInFlight(-1, 0) }},
+		{"MaxInFlight(1, -1s)", func(b *Builder) { b.MaxInFlight(1, -time.Second) }},
 
 		{`Addr("nonsense")`, func(b *Builder) { b.Addr("nonsense") }},
 		{`Addr("")`, func(b *Builder) { b.Addr("") }},

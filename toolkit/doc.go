@@ -20,14 +20,17 @@
 //
 // Around every handler are, outermost first:
 //
-//	RequestID(AccessLog(Strict(Recover(m1(m2(routes))))))
+//	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
 //
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a
 // line for each request that fasthttp could read. Of those, Strict refuses what others
 // may have read differently; the line says why. A panic is a 500 and a line with its
-// stack; but not one in a goroutine of the handler's, or of fasthttp's, as those
-// of fasthttp.TimeoutHandler, body stream writers and hijack handlers are: there,
-// it ends the process, as everywhere in Go. With a logger that is disabled a
-// request allocates nothing.
+// stack, or a line alone, wherever the server calls a user's code: handlers,
+// middleware, hooks, checks, the callbacks of fasthttp.Server (not those of TLSConfig).
+// Where something else calls it, in a goroutine of its own, a panic ends the process,
+// as everywhere in Go: there, Stream takes the place of fasthttp's body stream writers,
+// Recover goes around the handler of a fasthttp.TimeoutHandler, and hijack handlers,
+// those of WebSockets and a handler's own goroutines defer what Catch returns. With a
+// logger that is disabled a request allocates nothing.
 package toolkit

@@ -114,8 +114,6 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 	warn(replaced, "Configure: Handler",
 		"a panic in what is around the builder's handler ends the process; if that one is not called at all, request ids, the access log and the exemption of streams from WriteTimeout are gone too",
 		"fasthttp recovers no panic, and what Configure puts there is outside of the builder's recovery; what Use takes is inside")
-	warn(h.StreamRequestBody, "Configure: StreamRequestBody", fmt.Sprintf("MaxBodySize(%d) is no limit any more", b.maxBodySize),
-		"fasthttp hands what exceeds it to the handler, as a stream, and PostBody reads it all; https://pkg.go.dev/github.com/valyala/fasthttp#Server")
 	return append(warnings, b.graceWarnings()...)
 }
 

@@ -101,8 +101,6 @@ func TestWarnings(t *testing.T) {
 			configure(func(h *fasthttp.Server) { h.Handler = hello }), configure(func(h *fasthttp.Server) { h.Name = "n" })},
 		{"Configure: Handler",
 			configure(func(h *fasthttp.Server) { h.Handler = mark("m")(h.Handler) }), func(b *Builder) { b.Use(mark("m")) }},
-		{"Configure: StreamRequestBody",
-			configure(func(h *fasthttp.Server) { h.StreamRequestBody = true }), configure(func(*fasthttp.Server) {})},
 
 		{"TerminationGracePeriod(30s), DrainTimeout(0)",
 			func(b *Builder) { b.TerminationGracePeriod(30 * time.Second).DrainTimeout(0) }, func(b *Builder) { b.DrainTimeout(0) }},

@@ -60,10 +60,15 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	if e.Duration > 0 {
 		l = l.Dur("duration", e.Duration)
 	}
-	if p, ok := errors.AsType[*lifecycle.PanicError](e.Err); ok {
+	withError(l, e.Err).Msg(e.Kind.String())
+}
+
+// withError adds an error to a line, and of a panic its stack.
+func withError(l *zerolog.Event, err error) *zerolog.Event {
+	if p, ok := errors.AsType[*lifecycle.PanicError](err); ok {
 		l = l.Bytes("stack", p.Stack)
 	}
-	l.Err(e.Err).Msg(e.Kind.String())
+	return l.Err(err)
 }
 
 // logReport writes the one line that says how the life ended.

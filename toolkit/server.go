@@ -20,6 +20,7 @@ type Server struct {
 	log      zerolog.Logger
 	handler  fasthttp.RequestHandler
 	warnings []Warning
+	inFlight inFlight
 }
 
 // Handler returns the handler with all middleware around it, for tests that need

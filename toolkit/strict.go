@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"bytes"
+	"io"
 
 	"github.com/valyala/fasthttp"
 )
@@ -20,15 +21,25 @@ func strict(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			ctx.SetConnectionClose()
 			return
 		}
-		// What ends a stream, nobody has seen; and what follows a CONNECT that is
-		// answered with 2xx goes through a proxy as it is.
-		last := chunked && ctx.Request.IsBodyStream() || ctx.IsConnect()
+		// What follows a CONNECT that is answered with 2xx goes through a proxy as it is.
+		streamed, last := chunked && ctx.Request.IsBodyStream(), ctx.IsConnect()
 		next(ctx)
-		if last && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil {
+		if (last || streamed) && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil && (last || !endSeen(ctx)) {
 			ctx.SetConnectionClose()
 		}
 	}
 }
+
+// endSeen reports whether the handler has read a chunked stream to its end, and no
+// trailer was there.
+func endSeen(ctx *fasthttp.RequestCtx) bool {
+	body, ok := ctx.RequestBodyStream().(*limitedBody)
+	return ok && body.err == io.EOF && !hasTrailer(&ctx.Request.Header) //nolint:errorlint // io.Reader's contract
+}
+
+// hasTrailer reports whether a chunked body that has been read had a trailer, whose
+// fields fasthttp puts among those of the header.
+func hasTrailer(h *fasthttp.RequestHeader) bool { return len(h.TrailerHeader()) > len("\r\n") }
 
 // Names and values that frame a request.
 var (
@@ -82,7 +93,7 @@ func examine(ctx *fasthttp.RequestCtx) (chunked bool, doubt string) {
 	switch {
 	case chunked && length:
 		return chunked, "Transfer-Encoding and Content-Length"
-	case chunked && !ctx.Request.IsBodyStream() && len(h.TrailerHeader()) > len("\r\n"):
+	case chunked && !ctx.Request.IsBodyStream() && hasTrailer(h):
 		return chunked, "trailer"
 	}
 	return chunked, ""
