@@ -257,3 +257,31 @@ func TestStreamedBodiesLeftUnread(t *testing.T) {
 	}
 	r.finish()
 }
+
+// A client that asks first is told to go on, and limited all the same.
+func TestStreamedBodiesThatWereAskedFor(t *testing.T) {
+	got := make(chan received, 1)
+	r := run(t, loopback().StreamRequestBody(true).MaxBodySize(limit).Post("/", receive(got)))
+	for _, tt := range []struct {
+		header, body string
+		status       int
+	}{
+		{fixed(limit), strings.Repeat("x", limit), 200},
+		{chunked, chunk(limit) + lastZero, 200},
+		{chunked, chunk(limit+1) + lastZero, 400},
+		{fixed(limit + 1), strings.Repeat("x", limit+1), 413},
+	} {
+		c := r.dial()
+		c.send(strings.Replace(tt.header, "\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n", 1))
+		if resp := c.reply("POST"); resp.StatusCode != 100 {
+			t.Fatal(resp)
+		}
+		c.send(tt.body)
+		if resp := c.reply("POST"); resp.StatusCode != tt.status || resp.Close != (tt.status != 200) {
+			t.Errorf("%.70q: %v, close %v", tt.header, resp, resp.Close)
+		}
+		if tt.status != 413 {
+			<-got
+		}
+	}
+}

@@ -296,7 +296,8 @@ func (b *Builder) MaxBodySize(bytes int) *Builder {
 // ReadBodyTimeout in os.ErrDeadlineExceeded. After each of them the connection is
 // closed with the response. ctx.PostBody and ctx.FormValue have no way to return
 // such an error: of a broken body PostBody returns the error's text. A form is parsed
-// when a handler asks for it. The limit that a HeaderReceived gives a request is not heeded.
+// when a handler asks for it. The MaxRequestBodySize that a HeaderReceived returns for
+// one request is not heeded.
 func (b *Builder) StreamRequestBody(on bool) *Builder {
 	b.streamRequestBody = on
 	return b
