@@ -220,7 +220,7 @@ func FuzzBuilder(f *testing.F) {
 		case <-done:
 		}
 		if s.Phase() == lifecycle.PhaseReady {
-			probe(t, mem, b)
+			wantAnswer(t, mem, b)
 		}
 		_ = s.Close()
 		select {
@@ -234,8 +234,8 @@ func FuzzBuilder(f *testing.F) {
 	})
 }
 
-// ask makes a request. Where no limit is short, it has to be answered.
-func probe(t *testing.T, mem *fasthttputil.InmemoryListener, b *Builder) {
+// wantAnswer makes a request. Where no limit is short, it has to be answered.
+func wantAnswer(t *testing.T, mem *fasthttputil.InmemoryListener, b *Builder) {
 	c, err := mem.Dial()
 	if err != nil {
 		t.Fatal(err)

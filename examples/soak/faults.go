@@ -134,7 +134,7 @@ func (l *life) oneFault(c *net.TCPConn) {
 	switch {
 	case ok:
 		l.answered.Add(1)
-	case l.excuses(begun, now):
+	case l.excuses(now):
 		l.sum.excused++
 	default:
 		l.lost = append(l.lost, fmt.Sprintf("the answer of a client that is %s, after %v", how, now.Sub(begun)))
@@ -220,15 +220,16 @@ func noDescriptors() (restore func(), err error) {
 	return func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) }, nil
 }
 
-// excuseSlack is how much later than a moment without descriptors a connection may
-// be refused that was made in it.
-const excuseSlack = 50 * time.Millisecond
+// excuseSlack is how much later than a moment without descriptors a client may see
+// that its connection was refused in it.
+const excuseSlack = 250 * time.Millisecond
 
-// excuses reports whether there was a moment without descriptors while a request on a
-// new connection was lost. Call it with mu held, or when all clients have ended.
-func (l *life) excuses(from, to time.Time) bool {
+// excuses reports whether a request that was lost then on a new connection can have
+// been refused for lack of a descriptor. Call it with mu held, or when all clients
+// have ended.
+func (l *life) excuses(at time.Time) bool {
 	for _, m := range l.moments {
-		if m.from.Before(to) && from.Before(m.to.Add(excuseSlack)) {
+		if !at.Before(m.from) && at.Before(m.to.Add(excuseSlack)) {
 			return true
 		}
 	}

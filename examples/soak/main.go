@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -111,7 +112,8 @@ func (s *soak) live(random *rand.Rand) {
 		s.fail("%v", err)
 	}
 	for _, lost := range result.Lost {
-		if lost.Request == 1 && l.excuses(l.shutdown.Add(lost.Sent), l.shutdown.Add(lost.At)) {
+		refused := lost.Ended == "EOF" || lost.Ended == "reset" || strings.HasPrefix(lost.Ended, "refused: 503")
+		if lost.Request == 1 && refused && l.excuses(l.shutdown.Add(lost.At)) {
 			l.sum.excused++
 			continue
 		}
