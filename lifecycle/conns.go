@@ -94,6 +94,8 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
+	remote atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
 	parkFD int
@@ -317,7 +319,7 @@ func (c *conn) info(now time.Duration) ConnInfo {
 	return ConnInfo{
 		ID:       c.id,
 		State:    c.state(),
-		Remote:   addrString(c.RemoteAddr()),
+		Remote:   addrString(c.remoteAddr()),
 		Local:    addrString(c.LocalAddr()),
 		Route:    c.currentRoute(),
 		Requests: c.word.Load() / oneRequest,
@@ -456,6 +458,7 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose()
 		return
 	}
+	c.showRemote(ctx)
 	s.handler(ctx)
 	c.leave()
 	c.endClientContext()
@@ -499,6 +502,7 @@ func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 			_ = c.Close()
 			return
 		}
+		c.showRemote(ctx)
 		c.lingerAfter()
 	}
 	if s.errorHandler != nil {

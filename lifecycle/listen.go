@@ -133,10 +133,17 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		c, err := accept()
 		switch {
-		case err == nil && l.tls != nil:
-			return tls.Server(&counted{Conn: c}, l.tls), nil
-		case err == nil, err == io.EOF: //nolint:errorlint // our own
-			return c, err
+		case err == nil:
+			tcp, isTCP := c.(*net.TCPConn)
+			if l.tls != nil {
+				c = tls.Server(&counted{Conn: c}, l.tls)
+			}
+			if !isTCP || l.s.Preface == nil {
+				return c, nil
+			}
+			l.s.acceptPreface(tcp, c)
+		case err == io.EOF: //nolint:errorlint // our own
+			return nil, err
 		case l.ending.Load():
 		case isTemporary(err):
 			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)

@@ -46,12 +46,13 @@ type parking struct {
 }
 
 // parked is what is left of a connection. Whoever takes it out of the set owns its
-// descriptor. It is small on purpose: addresses can be had of the socket.
+// descriptor. It is small on purpose: a socket's addresses can be had of it.
 type parked struct {
 	prev, next      *parked
 	accepted, since time.Duration
 	id, requests    uint64
 	fd              int
+	remote          *net.Addr // of its preface
 }
 
 // add puts a connection in the set. mu is held.
@@ -295,7 +296,7 @@ func (s *Server) dropParking(c *conn) {
 func (s *Server) enterParked(c *conn, since time.Duration) {
 	p := &parked{
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
-		accepted: c.accepted, since: since,
+		accepted: c.accepted, since: since, remote: c.remote.Load(),
 	}
 	s.parking.underWay.Add(-1)
 	s.conns.take(c)
@@ -366,13 +367,9 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.dropParked(p)
 		return
 	}
-	if tcp, ok := nc.(*net.TCPConn); ok && s.HTTP.TCPKeepalive { // as fasthttp does for what it accepts
-		_ = tcp.SetKeepAlive(true)
-		if d := s.HTTP.TCPKeepalivePeriod; d > 0 {
-			_ = tcp.SetKeepAlivePeriod(d)
-		}
-	}
+	s.setKeepAlive(nc)
 	c := &conn{Conn: nc, id: p.id, accepted: p.accepted}
+	c.remote.Store(p.remote)
 	c.since.Store(int64(p.since))
 	c.word.Store(p.requests*oneRequest | uint64(st))
 	s.conns.put(c)
@@ -383,11 +380,24 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
-	go func() {
-		if err := s.HTTP.ServeConn(nc); errors.Is(err, fasthttp.ErrConcurrencyLimit) {
-			s.setConnState(nc, fasthttp.StateClosed) // fasthttp has answered, and tells nobody
+	go s.serveConn(nc)
+}
+
+// setKeepAlive does what fasthttp does for the connections that it accepts.
+func (s *Server) setKeepAlive(nc net.Conn) {
+	if tcp, ok := nc.(*net.TCPConn); ok && s.HTTP.TCPKeepalive {
+		_ = tcp.SetKeepAlive(true)
+		if d := s.HTTP.TCPKeepalivePeriod; d > 0 {
+			_ = tcp.SetKeepAlivePeriod(d)
 		}
-	}()
+	}
+}
+
+// serveConn has fasthttp serve a connection that is in the table.
+func (s *Server) serveConn(nc net.Conn) {
+	if err := s.HTTP.ServeConn(nc); errors.Is(err, fasthttp.ErrConcurrencyLimit) {
+		s.setConnState(nc, fasthttp.StateClosed) // fasthttp has answered, and tells nobody
+	}
 }
 
 // dropParked closes a connection that has been taken out of the set.
@@ -464,6 +474,9 @@ func (s *Server) parkedInfos(now time.Duration) (infos []ConnInfo) {
 		in := s.parking.at(p.fd) == p
 		if in {
 			info.Local, info.Remote = addrsOf(p.fd)
+			if p.remote != nil {
+				info.Remote = addrString(*p.remote)
+			}
 		}
 		s.parking.mu.Unlock()
 		if in {

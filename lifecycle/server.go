@@ -73,6 +73,21 @@ type Server struct {
 	// EventNotParked says so, once.
 	ParkAfter time.Duration
 
+	// Preface, if set, reads what comes before TLS and HTTP on each TCP connection that
+	// is accepted, such as the header of the PROXY protocol, and not one byte more. It
+	// is called once a connection, in a goroutine of its own, side by side with others,
+	// and only reads: the connection has a deadline, HTTP.ReadTimeout or, where that is
+	// zero, 10 s. It returns the client's address, which RequestCtx.RemoteAddr and
+	// ConnInfo then give, or nil for the connection's own; RequestCtx.Conn and hooks
+	// see the connection as it is. After an error the connection is closed, and unless it is
+	// io.EOF, an EventPrefaceFail says so.
+	//
+	// A connection is new, for the drain as for IdleTimeout, until the first byte after
+	// its preface. At most HTTP.Concurrency connections wait in Preface; those beyond
+	// it are closed. A connection of a listener handed in that is not a *net.TCPConn,
+	// as one of tls.NewListener, has no preface.
+	Preface func(nc net.Conn) (client net.Addr, err error)
+
 	// ShutdownDelay is how long the server keeps accepting after the drain has
 	// begun, for load balancers that need time to notice that readiness is red.
 	// Zero, the default, is no delay.
@@ -126,6 +141,7 @@ type Server struct {
 	lingering lingering
 	work      work
 	accepting atomic.Int32 // accept loops that run
+	prefaces  atomic.Int64 // connections whose preface is being read
 	wakeMu    sync.Mutex   // orders a drain's past deadlines against their repair
 
 	ctx         context.Context // see Context
@@ -263,6 +279,9 @@ func (s *Server) check() error {
 	if s.ParkAfter < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ParkAfter is negative: %v", s.ParkAfter))
 	}
+	if s.Preface != nil && s.HTTP != nil && s.HTTP.MaxConnsPerIP > 0 {
+		errs = append(errs, errors.New("lifecycle: Server.Preface with HTTP.MaxConnsPerIP, which would count the connections of the proxy"))
+	}
 	if s.ShutdownDelay < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
 	}
@@ -323,7 +342,7 @@ func (s *Server) enterPhase(p Phase, cause string) {
 }
 
 // orDefault is d, or def where d is zero.
-func orDefault(d, def time.Duration) time.Duration {
+func orDefault[T int | time.Duration](d, def T) T {
 	if d == 0 {
 		return def
 	}
