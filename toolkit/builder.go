@@ -86,6 +86,10 @@ type config struct {
 	maxRequestsPerConn int
 	keepAlive          bool
 
+	trusts        bool // TrustedProxies was called
+	trustHeader   string
+	trustNetworks []string
+
 	logger     zerolog.Logger
 	accessLog  bool
 	middleware []Middleware

@@ -47,6 +47,13 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"MaxConnsPerIP(-1)", func(b *Builder) { b.MaxConnsPerIP(-1) }},
 		{"MaxRequestsPerConn(-1)", func(b *Builder) { b.MaxRequestsPerConn(-1) }},
 
+		{`TrustedProxies("X-Real-IP", ["10.0.0.0/8"])`, func(b *Builder) { b.TrustedProxies("X-Real-IP", "10.0.0.0/8") }},
+		{`TrustedProxies("Forwarded", []): no network`, func(b *Builder) { b.TrustedProxies("Forwarded") }},
+		{`TrustedProxies("Forwarded", ["10.0.0.0/33"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "10.0.0.0/33") }},
+		{`TrustedProxies("Forwarded", ["unix:" ""])`, func(b *Builder) { b.TrustedProxies("Forwarded", "unix:", "") }},
+		{`TrustedProxies("Forwarded", ["fe80::1%eth0"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "fe80::1%eth0") }},
+		{"write it as IPv4", func(b *Builder) { b.TrustedProxies("Forwarded", "::ffff:10.0.0.0/104") }},
+
 		{`Addr("nonsense")`, func(b *Builder) { b.Addr("nonsense") }},
 		{`Addr("")`, func(b *Builder) { b.Addr("") }},
 		{`Addr("1.2.3.4")`, func(b *Builder) { b.Addr("1.2.3.4") }},
