@@ -89,6 +89,8 @@ type config struct {
 	trusts        bool // TrustedProxies was called
 	trustHeader   string
 	trustNetworks []string
+	proxied       bool // ProxyProtocol was called
+	proxyNetworks []string
 
 	logger     zerolog.Logger
 	accessLog  bool
@@ -391,6 +393,8 @@ func (b *Builder) Build() (*Server, error) {
 	s := &Server{log: b.logger}
 	handler, err := s.route(b)
 	errs = append(errs, err)
+	preface, err := b.preface()
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -400,6 +404,7 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, fmt.Errorf("toolkit: Configure: %w", err)
 	}
 	s.Server = b.newLifecycle(h, s)
+	s.Preface = preface
 	return s, nil
 }
 
@@ -497,6 +502,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 		wrong("nowhere to listen: call Addr, Unix or Listener")
 	case hasTLS && len(b.addrs) == 0:
 		wrong("TLS without a TCP address: call Addr")
+	case b.proxied && len(b.addrs)+len(b.listeners) == 0:
+		wrong("ProxyProtocol without a TCP address: call Addr or Listener")
 	}
 	return errs
 }

@@ -53,6 +53,8 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{`TrustedProxies("Forwarded", ["unix:" ""])`, func(b *Builder) { b.TrustedProxies("Forwarded", "unix:", "") }},
 		{`TrustedProxies("Forwarded", ["fe80::1%eth0"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "fe80::1%eth0") }},
 		{"write it as IPv4", func(b *Builder) { b.TrustedProxies("Forwarded", "::ffff:10.0.0.0/104") }},
+		{"ProxyProtocol([]): no network", func(b *Builder) { b.ProxyProtocol() }},
+		{`ProxyProtocol(["unix:"])`, func(b *Builder) { b.ProxyProtocol("unix:") }},
 
 		{`Addr("nonsense")`, func(b *Builder) { b.Addr("nonsense") }},
 		{`Addr("")`, func(b *Builder) { b.Addr("") }},
@@ -128,6 +130,7 @@ func TestBuildWantsSomewhereToListen(t *testing.T) {
 	}{
 		{"nowhere to listen", quiet()},
 		{"TLS without a TCP address", quiet().Unix("/tmp/s", 0).TLSConfig(config)},
+		{"ProxyProtocol without a TCP address", quiet().Unix("/tmp/s", 0).ProxyProtocol("10.0.0.0/8")},
 	} {
 		if _, err := tt.b.Build(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("error %v, want one with %q", err, tt.want)
