@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -35,7 +36,8 @@ func (s *Server) acceptPreface(tcp *net.TCPConn, nc net.Conn) {
 			s.serveConn(nc)
 			return
 		}
-		if !errors.Is(err, io.EOF) { // else it had nothing to say, as a load balancer's check
+		// Else it had nothing to say, as a load balancer's check, which may end in a reset.
+		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			s.emit(Event{Kind: EventPrefaceFail, Addr: tcp.RemoteAddr(), Err: err})
 		}
 		_ = tcp.Close()

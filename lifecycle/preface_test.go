@@ -164,8 +164,11 @@ func TestPrefaceThatFailsClosesTheConnection(t *testing.T) {
 				}
 			}
 			r := prefaced(t, kind, s)
-			checks := r.client(r.dialRaw()) // as a load balancer does
-			_ = checks.Close()
+			_ = r.dialRaw().Close() // as a load balancer's checks end
+			resetConn(r.client(r.dialRaw()))
+			for r.conns.lastID.Load() < 2 {
+				time.Sleep(time.Millisecond)
+			}
 			r.untilGone()
 			c := r.client(r.dialRaw())
 			c.send("MORF\n" + request)
@@ -193,6 +196,11 @@ func TestPrefaceHasADeadline(t *testing.T) {
 		}
 	}
 	r.untilGone()
+
+	// So has the idle timeout, which ends it as any that is silent.
+	s = &Server{HTTP: quiet(hello)}
+	s.HTTP.IdleTimeout = 20 * time.Millisecond
+	prefaced(t, "tcp", s).dial().wantEOF()
 
 	// It is not the first request's.
 	s = &Server{HTTP: quiet(hello), Preface: func(nc net.Conn) (net.Addr, error) {

@@ -79,13 +79,14 @@ type Server struct {
 	// and only reads: the connection has a deadline, HTTP.ReadTimeout or, where that is
 	// zero, 10 s. It returns the client's address, which RequestCtx.RemoteAddr and
 	// ConnInfo then give, or nil for the connection's own; RequestCtx.Conn and hooks
-	// see the connection as it is. After an error the connection is closed, and unless it is
-	// io.EOF, an EventPrefaceFail says so.
+	// see the connection as it is. After an error the connection is closed, and an
+	// EventPrefaceFail says so, unless it is io.EOF or ECONNRESET.
 	//
 	// A connection is new, for the drain as for IdleTimeout, until the first byte after
 	// its preface. At most HTTP.Concurrency connections wait in Preface; those beyond
-	// it are closed. A connection of a listener handed in that is not a *net.TCPConn,
-	// as one of tls.NewListener, has no preface.
+	// it are closed. Once served, those of all TCP listeners count for it together, and
+	// fasthttp logs none that fail. A connection of a listener handed in that is not a
+	// *net.TCPConn, as one of tls.NewListener, has no preface.
 	Preface func(nc net.Conn) (client net.Addr, err error)
 
 	// ShutdownDelay is how long the server keeps accepting after the drain has

@@ -18,7 +18,8 @@ import (
 // the one that your proxies set: the other would be the client's to forge. The
 // networks are those of your proxies, as "10.0.0.0/8" or "192.0.2.1"; "unix:" stands
 // for whoever connects to a Unix socket. A network that is too wide lets clients in it
-// forge their address. The default trusts no header.
+// forge their address. In the access log it is without a port. The default trusts no
+// header.
 func (b *Builder) TrustedProxies(header string, networks ...string) *Builder {
 	b.trustHeader, b.trustNetworks, b.trusts = header, slices.Clone(networks), true
 	return b
