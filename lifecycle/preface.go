@@ -22,7 +22,7 @@ const prefaceTimeout = 10 * time.Second
 // acceptPreface takes a connection that has a preface; nc is what fasthttp is to
 // serve of it.
 func (s *Server) acceptPreface(tcp *net.TCPConn, nc net.Conn) {
-	if s.prefaces.Add(1) > int64(orDefault(s.HTTP.Concurrency, fasthttp.DefaultConcurrency)) {
+	if s.prefaces.Add(1) > int64(orDefault(max(0, s.HTTP.Concurrency), fasthttp.DefaultConcurrency)) {
 		s.prefaces.Add(-1)
 		_ = tcp.Close()
 		return
@@ -46,7 +46,8 @@ func (s *Server) acceptPreface(tcp *net.TCPConn, nc net.Conn) {
 }
 
 func (s *Server) readPreface(tcp *net.TCPConn, c *conn) error {
-	if err := tcp.SetReadDeadline(time.Now().Add(orDefault(s.HTTP.ReadTimeout, prefaceTimeout))); err != nil {
+	timeout := orDefault(max(0, s.HTTP.ReadTimeout), prefaceTimeout)
+	if err := tcp.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
 	remote, err := s.Preface(tcp)
