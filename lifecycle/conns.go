@@ -98,6 +98,8 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
+	remote atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
 	parkFD int
@@ -321,7 +323,7 @@ func (c *conn) info(now time.Duration) ConnInfo {
 	return ConnInfo{
 		ID:       c.id,
 		State:    c.state(),
-		Remote:   addrString(c.RemoteAddr()),
+		Remote:   addrString(c.remoteAddr()),
 		Local:    addrString(c.LocalAddr()),
 		Route:    c.currentRoute(),
 		Requests: c.word.Load() / oneRequest,
@@ -390,22 +392,26 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 }
 
 // addConn takes a connection that has just been accepted. It reports false, and
-// leaves it alone, if that is one too many even to be refused.
-func (s *Server) addConn(nc net.Conn) bool {
+// leaves it alone, if that is one too many even to be refused. Whose it is, only its
+// preface tells, if it has one.
+func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
 	now := s.now()
 	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
+	if s.limits.admit() {
+		if !hasPreface {
+			s.admitClient(c)
+		}
+	} else {
+		s.beginRefusal(c, tooManyConns)
+	}
 	silence := s.HTTP.IdleTimeout
-	if c.ip, c.refused = s.limits.admit(nc.RemoteAddr()); c.refused != admitted {
-		s.noteRefused(c.refused, nc.RemoteAddr())
-		if s.limits.refusing.Add(1) > maxRefusing {
+	if c.refused != admitted {
+		if s.limits.refusing.Load() > maxRefusing {
 			s.limits.refusing.Add(-1)
 			return false
 		}
-		c.word.Store(uint64(stateRefused))
 		silence = refusedSilence
-	} else {
-		s.acceptedAll.Add(1)
 	}
 	if s.phases.load() >= PhaseDraining {
 		s.accepted.Add(1)
@@ -482,6 +488,7 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose()
 		return
 	}
+	c.showRemote(ctx)
 	s.handler(ctx)
 	c.leave()
 	c.endClientContext()
@@ -528,6 +535,7 @@ func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 			_ = c.Close()
 			return
 		}
+		c.showRemote(ctx)
 		c.lingerAfter()
 	}
 	if s.errorHandler != nil {

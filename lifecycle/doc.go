@@ -46,6 +46,13 @@
 // Server.ClientContext gives a handler a context that ends when its client has
 // disconnected. It is watched by the connection's end alone: no byte is read for it.
 //
+// # What comes before HTTP
+//
+// Server.Preface reads what a load balancer puts in front of a connection, as the
+// header of the PROXY protocol, and says whose connection it is. It blocks no accept
+// loop, and fasthttp serves the connection itself. Until its preface is complete, a
+// connection has sent nothing, for the contract's line 7 too.
+//
 // # A close that destroys no response
 //
 // A response that closes its connection under a client which is still sending, a

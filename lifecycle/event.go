@@ -20,9 +20,12 @@ const (
 	EventPanic                        // Name, Err, a *PanicError: tracked work or a callback panicked
 	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
 	EventRefused                      // Name (why), Addr (whose): a connection was refused; at most once a minute for each reason
+	EventPrefaceFail                  // Addr, Err: Server.Preface failed for a connection from Addr, which was closed
 )
 
-var eventNames = [...]string{"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked", "refused"}
+var eventNames = [...]string{
+	"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked", "refused", "preface failed",
+}
 
 func (k EventKind) String() string {
 	if k < 0 || int(k) >= len(eventNames) {

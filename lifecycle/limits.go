@@ -80,18 +80,24 @@ func (s *Server) takeLimits() {
 	s.reserve.hold()
 }
 
-// admit counts a connection that has just been accepted, unless it is one too many.
-func (l *limits) admit(remote net.Addr) (ip *ipConns, why refusalReason) {
+// admit counts a connection, unless it is one too many.
+func (l *limits) admit() bool {
 	if l.admitted.Add(1) > int64(l.conns) {
 		l.admitted.Add(-1)
-		return nil, tooManyConns
+		return false
 	}
+	return true
+}
+
+// admitIP counts a connection among its network's, unless it is one too many there.
+// Where nobody counts, ip is nil.
+func (l *limits) admitIP(client net.Addr) (ip *ipConns, ok bool) {
 	if l.perIP <= 0 {
-		return nil, admitted
+		return nil, true
 	}
-	network, ok := networkOf(remote)
+	network, ok := networkOf(client)
 	if !ok {
-		return nil, admitted
+		return nil, true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,11 +107,10 @@ func (l *limits) admit(remote net.Addr) (ip *ipConns, why refusalReason) {
 		ip = &ipConns{network: network}
 		l.ips[network] = ip
 	case ip.n >= l.perIP:
-		l.admitted.Add(-1)
-		return nil, tooManyPerIP
+		return nil, false
 	}
 	ip.n++
-	return ip, admitted
+	return ip, true
 }
 
 // release is for the end of a connection that was admitted.
@@ -139,6 +144,27 @@ func networkOf(a net.Addr) (netip.Prefix, bool) {
 	}
 	network, err := ip.Prefix(bits)
 	return network, err == nil
+}
+
+// admitClient is for when a connection's client is known.
+func (s *Server) admitClient(c *conn) {
+	ip, ok := s.limits.admitIP(c.remoteAddr())
+	if !ok {
+		s.limits.release(nil)
+		s.beginRefusal(c, tooManyPerIP)
+		return
+	}
+	c.ip = ip
+	s.acceptedAll.Add(1)
+}
+
+// beginRefusal is for a new connection that is not counted. Its end takes it off
+// those that are being refused.
+func (s *Server) beginRefusal(c *conn, why refusalReason) {
+	c.refused = why
+	s.limits.refusing.Add(1)
+	c.word.CompareAndSwap(uint64(StateNew), uint64(stateRefused)) // unless the drain has ended it
+	s.noteRefused(why, c.remoteAddr())
 }
 
 // refuse answers the first byte of a refused connection, and closes it. What follows

@@ -154,18 +154,24 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 // take makes of a socket what fasthttp is to serve. It returns nil for one that was
-// closed instead.
+// closed instead, or has a preface to be read first.
 func (l *listener) take(nc net.Conn) net.Conn {
 	if err := l.s.keepAlive(nc); err != nil { // it is the connection's fault; for fasthttp, the listener's
 		_ = nc.Close()
 		l.s.acceptErrors.Add(1)
 		return nil
 	}
+	tcp, isTCP := nc.(*net.TCPConn)
+	hasPreface := isTCP && l.s.Preface != nil
 	if l.tls != nil {
 		nc = tls.Server(&counted{Conn: nc}, l.tls)
 	}
-	if !l.s.addConn(nc) {
+	if !l.s.addConn(nc, hasPreface) {
 		cut(nc)
+		return nil
+	}
+	if hasPreface {
+		l.s.servePreface(tcp, nc)
 		return nil
 	}
 	return nc

@@ -506,3 +506,18 @@ func TestParkedConnectionComesBackAfterItsEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestParkedConnectionKeepsItsPrefacesAddress(t *testing.T) {
+	r := prefaced(t, "tcp", &Server{HTTP: quiet(sayRemote), ParkAfter: parkSoon})
+	c := r.dial()
+	c.send(from)
+	for range 3 {
+		if got := body(c.get("/")); got != "192.0.2.7:99" {
+			t.Errorf("remote address %v", got)
+		}
+		r.untilParked(1)
+		if info := r.Conns()[0]; info.Remote != "192.0.2.7:99" || info.Local != c.RemoteAddr().String() {
+			t.Errorf("%+v", info)
+		}
+	}
+}

@@ -96,6 +96,22 @@ type Server struct {
 	// connections, not requests. Zero, the default, is no limit.
 	MaxConnAge time.Duration
 
+	// Preface, if set, reads what comes before TLS and HTTP on each TCP connection that
+	// is accepted, such as the header of the PROXY protocol, and not one byte more. It
+	// is called once a connection, in a goroutine of its own, side by side with others,
+	// and only reads: the connection has a deadline, HTTP.ReadTimeout or, where that is
+	// zero, 10 s. It returns the client's address, which RequestCtx.RemoteAddr and
+	// ConnInfo then give, or nil for the connection's own; RequestCtx.Conn and hooks
+	// see the connection as it is. After an error the connection is closed, and an
+	// EventPrefaceFail says so, unless it is io.EOF or ECONNRESET.
+	//
+	// A connection is new, for the drain as for IdleTimeout, until the first byte after
+	// its preface. It counts for HTTP.Concurrency from its begin, and for
+	// HTTP.MaxConnsPerIP, by the client's address, from the end of its preface. fasthttp
+	// logs none that fail. A connection of a listener handed in that is not a
+	// *net.TCPConn, as one of tls.NewListener, has no preface.
+	Preface func(nc net.Conn) (client net.Addr, err error)
+
 	// ShutdownDelay is how long the server keeps accepting after the drain has
 	// begun, for load balancers that need time to notice that readiness is red.
 	// Zero, the default, is no delay.
@@ -361,7 +377,7 @@ func (s *Server) enterPhase(p Phase, cause string) {
 }
 
 // orDefault is d, or def where d is zero.
-func orDefault(d, def time.Duration) time.Duration {
+func orDefault[T int | time.Duration](d, def T) T {
 	if d == 0 {
 		return def
 	}

@@ -1,6 +1,8 @@
 package toolkit
 
 import (
+	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -25,6 +27,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		method := append(buf.method[:0], ctx.Method()...)
 		path := append(buf.path[:0], ctx.Path()...)
 		id := append(buf.id[:0], ctx.Request.Header.PeekBytes(headerRequestID)...)
+		client, _ := ctx.UserValue(clientIPKey{}).(netip.Addr)
 		began := ctx.Time()
 		next(ctx)
 
@@ -63,8 +66,12 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if refused != "" {
 			e.Str("refused", refused)
 		}
+		remote := fmt.Stringer(ctx.RemoteAddr())
+		if client.IsValid() {
+			remote = client
+		}
 		e.Dur("duration", time.Since(began)).
-			Stringer("remote", ctx.RemoteAddr()).
+			Stringer("remote", remote).
 			Bytes("request_id", id).
 			Msg("request")
 	}

@@ -101,6 +101,12 @@ type config struct {
 	keepAlive          bool
 	strict             bool
 
+	trusts        bool // TrustedProxies was called
+	trustHeader   string
+	trustNetworks []string
+	proxied       bool // ProxyProtocol was called
+	proxyNetworks []string
+
 	logger     zerolog.Logger
 	accessLog  bool
 	middleware []Middleware
@@ -478,6 +484,8 @@ func (b *Builder) Build() (*Server, error) {
 	s := &Server{log: b.logger}
 	handler, err := s.route(b)
 	errs = append(errs, err)
+	preface, err := b.preface()
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -493,6 +501,7 @@ func (b *Builder) Build() (*Server, error) {
 	replaced := !sameHandler(h.Handler, own)
 	b.finishHTTP(h, s)
 	s.Server = b.newLifecycle(h, s)
+	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
 	return s, nil
 }
@@ -608,6 +617,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 		wrong("nowhere to listen: call Addr, Unix or Listener")
 	case hasTLS && len(b.addrs) == 0:
 		wrong("TLS without a TCP address: call Addr")
+	case b.proxied && len(b.addrs)+len(b.listeners) == 0:
+		wrong("ProxyProtocol without a TCP address: call Addr or Listener")
 	}
 	return errs
 }

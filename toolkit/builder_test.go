@@ -50,6 +50,15 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"MaxInFlight(-1, 0s)", func(b *Builder) { b.MaxInFlight(-1, 0) }},
 		{"MaxInFlight(1, -1s)", func(b *Builder) { b.MaxInFlight(1, -time.Second) }},
 
+		{`TrustedProxies("X-Real-IP", ["10.0.0.0/8"])`, func(b *Builder) { b.TrustedProxies("X-Real-IP", "10.0.0.0/8") }},
+		{`TrustedProxies("Forwarded", []): no network`, func(b *Builder) { b.TrustedProxies("Forwarded") }},
+		{`TrustedProxies("Forwarded", ["10.0.0.0/33"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "10.0.0.0/33") }},
+		{`TrustedProxies("Forwarded", ["unix:" ""])`, func(b *Builder) { b.TrustedProxies("Forwarded", "unix:", "") }},
+		{`TrustedProxies("Forwarded", ["fe80::1%eth0"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "fe80::1%eth0") }},
+		{"write it as IPv4", func(b *Builder) { b.TrustedProxies("Forwarded", "::ffff:10.0.0.0/104") }},
+		{"ProxyProtocol([]): no network", func(b *Builder) { b.ProxyProtocol() }},
+		{`ProxyProtocol(["unix:"])`, func(b *Builder) { b.ProxyProtocol("unix:") }},
+
 		{`Addr("nonsense")`, func(b *Builder) { b.Addr("nonsense") }},
 		{`Addr("")`, func(b *Builder) { b.Addr("") }},
 		{`Addr("1.2.3.4")`, func(b *Builder) { b.Addr("1.2.3.4") }},
@@ -124,6 +133,7 @@ func TestBuildWantsSomewhereToListen(t *testing.T) {
 	}{
 		{"nowhere to listen", quiet()},
 		{"TLS without a TCP address", quiet().Unix("/tmp/s", 0).TLSConfig(config)},
+		{"ProxyProtocol without a TCP address", quiet().Unix("/tmp/s", 0).ProxyProtocol("10.0.0.0/8")},
 	} {
 		if _, err := tt.b.Build(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("error %v, want one with %q", err, tt.want)

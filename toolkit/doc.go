@@ -22,6 +22,9 @@
 //
 //	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
 //
+// Behind proxies, ClientIP is the client's address: TrustedProxies and ProxyProtocol
+// say whose word is taken for it.
+//
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a
 // line for each request that fasthttp could read. Of those, Strict refuses what others

@@ -46,10 +46,9 @@ const (
 	probeTimeout = time.Second
 )
 
-// behindProxy reports whether something is surely between the clients and the server.
-// Each call that tells it has its place here: nothing but a load balancer takes notice
-// of a shutdown's delay.
-func (b *Builder) behindProxy() bool { return b.shutdownDelay > 0 }
+// behindProxy reports whether something is surely between the clients and the server:
+// nothing but a load balancer takes notice of a shutdown's delay.
+func (b *Builder) behindProxy() bool { return b.shutdownDelay > 0 || b.trusts || b.proxied }
 
 // onTCP reports whether clients may come from other machines.
 func (b *Builder) onTCP() bool {
@@ -90,6 +89,9 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 		"the idle timeout of AWS ALB and of nginx's upstreams is 60 s, and who closes first must be the client;"+
 			" https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html,"+
 			" https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive_timeout")
+	warn(b.trusts && !b.proxied && h.MaxConnsPerIP > 0, fmt.Sprintf("MaxConnsPerIP(%d), TrustedProxies(%q, %q)", h.MaxConnsPerIP, b.trustHeader, b.trustNetworks),
+		"a proxy can open no more connections than that, for all of its clients together",
+		"a connection is the proxy's, and a header of HTTP tells of one request; of a connection only ProxyProtocol tells whose it is")
 	warn(b.writeTimeout == 0 && h.WriteTimeout > 0, fmt.Sprintf("Configure: WriteTimeout %v", h.WriteTimeout),
 		"streams are cut after that time",
 		"fasthttp counts it from a response's begin to its end; Builder.WriteTimeout exempts streams")

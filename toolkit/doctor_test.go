@@ -97,6 +97,17 @@ func TestWarnings(t *testing.T) {
 
 		{"TLSConfig", tlsFrom(tls.VersionTLS11), tlsFrom(tls.VersionTLS12)},
 		{"TLSConfig", tlsFrom(tls.VersionTLS10), tlsFrom(0)}, // Go's own default is 1.2
+		{"IdleTimeout(1m0s)",
+			func(b *Builder) { b.TrustedProxies("Forwarded", "192.0.2.1").IdleTimeout(time.Minute) },
+			func(b *Builder) { b.TrustedProxies("Forwarded", "192.0.2.1").IdleTimeout(time.Minute + 1) }},
+		{"IdleTimeout(1m0s)",
+			func(b *Builder) { b.ProxyProtocol("192.0.2.1").IdleTimeout(time.Minute) },
+			func(b *Builder) { b.IdleTimeout(time.Minute) }},
+		{`MaxConnsPerIP(9), TrustedProxies("Forwarded", ["192.0.2.1"])`,
+			func(b *Builder) { b.TrustedProxies("Forwarded", "192.0.2.1").MaxConnsPerIP(9) },
+			func(b *Builder) {
+				b.TrustedProxies("Forwarded", "192.0.2.1").MaxConnsPerIP(9).ProxyProtocol("192.0.2.1")
+			}},
 		{"Configure: Handler",
 			configure(func(h *fasthttp.Server) { h.Handler = hello }), configure(func(h *fasthttp.Server) { h.Name = "n" })},
 		{"Configure: Handler",

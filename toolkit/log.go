@@ -35,7 +35,7 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	}
 	level := zerolog.InfoLevel
 	switch {
-	case e.Kind == lifecycle.EventAcceptRetry, e.Kind == lifecycle.EventRefused:
+	case e.Kind == lifecycle.EventAcceptRetry, e.Kind == lifecycle.EventRefused, e.Kind == lifecycle.EventPrefaceFail:
 		level = zerolog.WarnLevel
 	case e.Err != nil:
 		level = zerolog.ErrorLevel

@@ -257,7 +257,15 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 	if b.accessLog {
 		h = s.logAccess(h)
 	}
-	return requestID(h), errors.Join(errs...)
+	h = requestID(h)
+	if b.trusts {
+		proxies, err := newTrustedProxies(b.trustHeader, b.trustNetworks)
+		if err != nil {
+			return nil, errors.Join(append(errs, err)...)
+		}
+		h = proxies.findClient(h)
+	}
+	return h, errors.Join(errs...)
 }
 
 // add mounts one route. The router tells of mistakes by panics.
