@@ -19,9 +19,10 @@ const (
 	EventListenFail                   // Addr, Err: a listener failed for good, which begins the drain
 	EventPanic                        // Name, Err: tracked work panicked
 	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
+	EventTooSlow                      // Name ("request" or "response"), Addr: a client was too slow with it, and is cut; see Server.MinReadRate
 )
 
-var eventNames = [...]string{"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked"}
+var eventNames = [...]string{"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked", "too slow"}
 
 func (k EventKind) String() string {
 	if k < 0 || int(k) >= len(eventNames) {

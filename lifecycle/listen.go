@@ -134,7 +134,12 @@ func (l *listener) Accept() (net.Conn, error) {
 		c, err := accept()
 		switch {
 		case err == nil && l.tls != nil:
-			return tls.Server(&counted{Conn: c}, l.tls), nil
+			below := &counted{Conn: c}
+			if d := l.s.TLSHandshakeTimeout; d > 0 {
+				below.handshakeEnd = time.Now().Add(d)
+				below.handshakes.Store(true)
+			}
+			return tls.Server(below, l.tls), nil
 		case err == nil, err == io.EOF: //nolint:errorlint // our own
 			return c, err
 		case l.ending.Load():
@@ -161,6 +166,18 @@ type counted struct {
 	have   int     // bytes of header
 	left   int     // bytes of the record's body
 	inside atomic.Bool
+
+	handshakeEnd time.Time // see Server.TLSHandshakeTimeout
+	handshakes   atomic.Bool
+}
+
+// SetReadDeadline is called by fasthttp before the handshake, with its ReadTimeout,
+// and again after it.
+func (c *counted) SetReadDeadline(t time.Time) error {
+	if c.handshakes.Load() && c.handshakes.Swap(false) && t.After(c.handshakeEnd) {
+		t = c.handshakeEnd
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *counted) Read(b []byte) (int, error) {

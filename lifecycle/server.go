@@ -35,7 +35,7 @@ var ErrAlreadyRun = errors.New("lifecycle: server has run already")
 type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
 	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
-	// calls what was there; it changes nothing else. The timeouts are set there.
+	// calls what was there; it changes nothing else, save what TLSHandshakeTimeout says. The timeouts are set there.
 	// IdleTimeout also ends a connection that has never sent a byte, without
 	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
 	HTTP *fasthttp.Server
@@ -72,6 +72,36 @@ type Server struct {
 	// It is for TCP and Unix sockets on Linux, without TLS. Where it cannot work an
 	// EventNotParked says so, once.
 	ParkAfter time.Duration
+
+	// MinReadRate is the least rate at which a client has to send a request, header
+	// and body, from its first byte until its handler is called. One that sends less
+	// than Bytes in a time of Per gets a 408, and its connection is closed. The same
+	// goes for a request that is smaller than Bytes and takes longer than Per. Bytes
+	// of TLS count. With StreamRequestBody only what is read before the handler is
+	// measured: after that it may be the handler that is slow. The zero Rate, the
+	// default, asks for nothing.
+	//
+	// It is seen to about once a second, or ten times in Per where that is short, on
+	// TCP sockets on Linux; those of Unix sockets, other systems and connections that
+	// fasthttp wraps for MaxConnsPerIP are not measured.
+	MinReadRate Rate
+
+	// MinWriteRate is the least rate at which a client has to take a response, from
+	// when the handler has returned, streams included, to when the client's kernel has
+	// acknowledged it. One that takes less than Bytes in a time of Per, though more
+	// waits for it, is reset: it must not take what it got for the whole. So is one
+	// whose connection is idle, but whose last response has not been taken. A stream
+	// that has nothing to send is not measured, nor are hijacked and parked
+	// connections. A client that does not read is seen in steps of what its kernel
+	// buffers, a sixteenth of its receive buffer, some 8 kB: Per should be longer than
+	// those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
+	MinWriteRate Rate
+
+	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
+	// for Addrs, from when the connection is accepted. Without it, or where it is
+	// longer, HTTP.ReadTimeout ends a handshake. Run sets an HTTP.ReadTimeout of zero to
+	// 100 years for it. Zero, the default, is no limit.
+	TLSHandshakeTimeout time.Duration
 
 	// ShutdownDelay is how long the server keeps accepting after the drain has
 	// begun, for load balancers that need time to notice that readiness is red.
@@ -121,6 +151,7 @@ type Server struct {
 
 	conns     table
 	parking   parking
+	pace      pace
 	clients   clients
 	kept      kept
 	lingering lingering
@@ -242,6 +273,7 @@ func (s *Server) start() (ready bool, err error) {
 	}
 	s.observe()
 	s.startParking()
+	s.startPace()
 	for _, l := range s.openListeners() {
 		s.accepting.Add(1)
 		go s.acceptLoop(l)
@@ -262,6 +294,14 @@ func (s *Server) check() error {
 	}
 	if s.ParkAfter < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ParkAfter is negative: %v", s.ParkAfter))
+	}
+	for name, r := range map[string]Rate{"MinReadRate": s.MinReadRate, "MinWriteRate": s.MinWriteRate} {
+		if r.Bytes < 0 || r.Per < 0 || (r.Bytes == 0) != (r.Per == 0) {
+			errs = append(errs, fmt.Errorf("lifecycle: Server.%s is no rate: %d bytes per %v", name, r.Bytes, r.Per))
+		}
+	}
+	if s.TLSHandshakeTimeout < 0 {
+		errs = append(errs, fmt.Errorf("lifecycle: Server.TLSHandshakeTimeout is negative: %v", s.TLSHandshakeTimeout))
 	}
 	if s.ShutdownDelay < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
@@ -301,6 +341,7 @@ func (s *Server) closeListeners() {
 // exit runs the exit hooks and closes the life.
 func (s *Server) exit(err error) error {
 	s.stopParking()
+	s.stopPace()
 	s.clients.stop()
 	s.enterPhase(PhaseExiting, "")
 	hookErr := s.runExitHooks()
