@@ -365,6 +365,25 @@ func TestStreamsAndHandlersHaveNoRate(t *testing.T) {
 	}
 }
 
+// A client far away has something queued at every look, of a stream that has little to
+// send: what was queued at the last one is gone.
+func TestMarkOfATrickle(t *testing.T) {
+	var m mark
+	const queued = 10
+	for now := time.Second; now < time.Minute; now += time.Second {
+		acked := uint64(now / time.Second * queued)
+		if m = m.next(acked, queued, now); now-m.since >= 2*time.Second {
+			t.Fatalf("slow after %v: %+v", now, m)
+		}
+	}
+	for range 3 { // nothing more is taken
+		m = m.next(m.goal-1, queued, time.Hour)
+	}
+	if time.Hour-m.since < time.Minute/2 {
+		t.Errorf("not slow: %+v", m)
+	}
+}
+
 func TestSweepInterval(t *testing.T) {
 	for _, tt := range []struct {
 		a, b, want time.Duration
