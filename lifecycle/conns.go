@@ -208,8 +208,9 @@ func (c *conn) enter(ctx *fasthttp.RequestCtx, epoch time.Time) bool {
 	n := copy(c.route[:], ctx.Method())
 	n += copy(c.route[n:], " ")
 	n += copy(c.route[n:], ctx.Path())
-	c.routeLen = uint8(n)                                         //nolint:gosec // at most len(c.route)
-	return c.word.CompareAndSwap(word, word|flagRoute|flagInside) // else it has been found too slow
+	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
+	// Nobody else changes the word, save who finds the client too slow.
+	return c.word.CompareAndSwap(word, word|flagRoute|flagInside)
 }
 
 func (c *conn) leave() { c.word.And(^uint64(flagInside)) }

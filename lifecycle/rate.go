@@ -8,15 +8,16 @@ import (
 )
 
 // Rate is the least rate at which a connection has to get on: Bytes in any time of
-// Per, which is the longest pause too. The zero value asks for nothing.
+// Per, which is its longest pause too. 2400 in 10 s are 240 bytes a second, and forgive
+// a pause of 10 s. The zero value asks for nothing; half a one is a mistake.
 type Rate struct {
 	Bytes int
 	Per   time.Duration
 }
 
-// Nobody is asked for anything on the request path: now and then a sweep asks the
-// kernel how far those connections have got that do not come to an end. Both of its
-// numbers are counted below TLS, and whoever reads or writes.
+// A request pays nothing for it. Now and then a sweep asks the kernel how far those
+// connections have got that have been at it for a while. The kernel counts whoever
+// reads and writes, sendfile(2) too, and below TLS.
 
 // pace is what sees to MinReadRate and MinWriteRate.
 type pace struct {
@@ -127,7 +128,7 @@ func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch
 		return watch{}
 	case st != StateActive && st != StateIdle, word&flagInside != 0, since > settled:
 		return watch{}
-	case st == StateIdle && w == watch{} && since <= last && word&flagPipelines == 0: // see clock
+	case st == StateIdle && w == (watch{}) && since <= last && word&flagPipelines == 0: // see clock
 		return watch{} // it has been looked at, and has nothing more to take
 	}
 	now := s.now()

@@ -158,8 +158,9 @@ func TestSlowStreamedRequestIsTheHandlers(t *testing.T) {
 
 func TestUnixSocketsHaveNoRate(t *testing.T) {
 	t.Parallel()
-	s := &Server{HTTP: quiet(hello), MinReadRate: strict, MinWriteRate: strict, Addrs: []string{"127.0.0.1:0"}}
+	s := &Server{HTTP: quiet(hello), MinReadRate: strict, MinWriteRate: strict}
 	listenOnKind(t, "unix", s)
+	s.Addrs = append(s.Addrs, "127.0.0.1:0")
 	r := run(t, s)
 	c := r.dial()
 	c.send(request[:10])
@@ -246,7 +247,7 @@ func TestSlowResponseIsReset(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
 				var seen tooSlow
-				s := &Server{HTTP: quiet(answer), MinWriteRate: strict, OnEvent: seen.note, LastCall: UntilIdle}
+				s := &Server{HTTP: quiet(answer), MinWriteRate: strict, OnEvent: seen.note, LastCall: UntilIdle, ParkAfter: time.Hour}
 				r := runKind(t, kind, s)
 				c := r.dialSmall()
 				c.send(request)

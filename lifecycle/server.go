@@ -35,9 +35,9 @@ var ErrAlreadyRun = errors.New("lifecycle: server has run already")
 type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
 	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
-	// calls what was there; it changes nothing else, save what TLSHandshakeTimeout says. The timeouts are set there.
-	// IdleTimeout also ends a connection that has never sent a byte, without
-	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
+	// calls what was there; it changes nothing else, save what TLSHandshakeTimeout
+	// says. The timeouts are set there. IdleTimeout also ends a connection that has
+	// never sent a byte, without a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
 	HTTP *fasthttp.Server
 
 	// Addrs are the addresses that Run listens on, once the start hooks are
@@ -78,8 +78,9 @@ type Server struct {
 	// than Bytes in a time of Per gets a 408, and its connection is closed. The same
 	// goes for a request that is smaller than Bytes and takes longer than Per. Bytes
 	// of TLS count. With StreamRequestBody only what is read before the handler is
-	// measured: after that it may be the handler that is slow. The zero Rate, the
-	// default, asks for nothing.
+	// measured: after that it may be the handler that is slow. The time of
+	// HTTP.ExpectHandler and ContinueHandler counts. The zero Rate, the default, asks
+	// for nothing.
 	//
 	// It is seen to about once a second, or ten times in Per where that is short, on
 	// TCP sockets on Linux; those of Unix sockets, other systems and connections that

@@ -29,7 +29,8 @@ const (
 	// plain client has for its header.
 	DefaultTLSHandshakeTimeout = DefaultReadHeaderTimeout
 	// DefaultWriteTimeout ends a client that does not read its response. Streams
-	// are exempt: how long they last is the application's business.
+	// are exempt: how long they last is the application's business, save for
+	// DefaultMinWriteRate.
 	DefaultWriteTimeout = time.Minute
 	// DefaultIdleTimeout exceeds the 60 s after which load balancers commonly
 	// drop an idle connection (AWS ALB and nginx among them). Who closes first
