@@ -125,11 +125,12 @@ type conn struct {
 
 const (
 	stateMask     = 0x0f
-	flagRoute     = 0x10 // route holds the request under way
-	flagRead      = 0x20 // somebody reads route
-	flagInside    = 0x40 // the user's handler runs
-	flagPipelines = 0x80 // the client has sent a request before it had the answer to another
-	oneRequest    = 0x100
+	flagRoute     = 0x10  // route holds the request under way
+	flagRead      = 0x20  // somebody reads route
+	flagInside    = 0x40  // the user's handler runs
+	flagPipelines = 0x80  // the client has sent a request before it had the answer to another
+	flagSlow      = 0x100 // it is being ended for being too slow: no handler is called any more
+	oneRequest    = 0x200
 )
 
 func stateOf(word uint64) ConnState { return ConnState(word & stateMask) }
@@ -204,7 +205,7 @@ func (c *conn) rest(now time.Duration) {
 // request that cannot be answered any more.
 func (c *conn) enter(ctx *fasthttp.RequestCtx, epoch time.Time) bool {
 	word := c.word.Load()
-	if stateOf(word) != StateActive {
+	if stateOf(word) != StateActive || word&flagSlow != 0 {
 		return false
 	}
 	if word&flagPipelines != 0 {
@@ -214,8 +215,8 @@ func (c *conn) enter(ctx *fasthttp.RequestCtx, epoch time.Time) bool {
 	n += copy(c.route[n:], " ")
 	n += copy(c.route[n:], ctx.Path())
 	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
-	c.word.Or(flagRoute | flagInside)
-	return true
+	// Nobody else changes the word, save who finds the client too slow.
+	return c.word.CompareAndSwap(word, word|flagRoute|flagInside)
 }
 
 func (c *conn) leave() { c.word.And(^uint64(flagInside)) }
@@ -348,7 +349,13 @@ func (s *Server) observe() {
 	h.Handler = s.serveRequest
 	h.ConnState = s.setConnState
 	h.ErrorHandler = s.serveError
+	if s.TLSHandshakeTimeout > 0 && h.TLSConfig != nil && h.ReadTimeout <= 0 {
+		h.ReadTimeout = forever // fasthttp would set the handshake no deadline, nor lift ours
+	}
 }
+
+// forever is as good as no limit, and no overflow when it is added to the time.
+const forever = 100 * 365 * 24 * time.Hour
 
 func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	switch st {
@@ -483,6 +490,11 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if s.cutting.Load() || !c.enter(ctx, s.epoch) {
+		if c.word.Load()&flagSlow != 0 { // its last byte came with the verdict
+			s.serveError(ctx, os.ErrDeadlineExceeded)
+			ctx.SetConnectionClose()
+			return
+		}
 		cut(c.Conn) // else fasthttp would answer, and with a 200
 		ctx.Error("the server is going down", fasthttp.StatusServiceUnavailable)
 		ctx.SetConnectionClose()

@@ -41,6 +41,13 @@
 // net.Conn of it. A parked connection is idle in all else: its idle timeout, the
 // drain's last call, Conns and Report go on. Plain TCP and Unix sockets on Linux.
 //
+// # Clients that are slow
+//
+// Server.MinReadRate and Server.MinWriteRate end a client that sends a request, or
+// takes a response, in dribs and drabs: with a 408, and with a reset. The kernel is
+// asked, about once a second, how far those have got that are still at it; a request
+// pays nothing. TCP on Linux.
+//
 // # Clients that have gone
 //
 // Server.ClientContext gives a handler a context that ends when its client has

@@ -21,10 +21,12 @@ const (
 	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
 	EventRefused                      // Name (why), Addr (whose): a connection was refused; at most once a minute for each reason
 	EventPrefaceFail                  // Addr, Err: Server.Preface failed for a connection from Addr, which was closed
+	EventTooSlow                      // Name ("request" or "response"), Addr: a client was too slow with it, and is cut; see Server.MinReadRate
 )
 
 var eventNames = [...]string{
 	"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked", "refused", "preface failed",
+	"too slow",
 }
 
 func (k EventKind) String() string {

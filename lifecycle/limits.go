@@ -218,6 +218,10 @@ type Totals struct {
 	RefusedPerIP uint64 `json:"refused_per_ip"`
 	// RefusedStarved were connections for which there was no descriptor: a 503.
 	RefusedStarved uint64 `json:"refused_starved"`
+	// SlowRequests were answered with a 408 by MinReadRate, SlowResponses cut by
+	// MinWriteRate.
+	SlowRequests  uint64 `json:"slow_requests"`
+	SlowResponses uint64 `json:"slow_responses"`
 	// AcceptErrors were failures to accept, each retried.
 	AcceptErrors uint64 `json:"accept_errors"`
 	// Parked is how often a connection was parked, and Unparked how often one was
@@ -233,6 +237,8 @@ func (s *Server) Totals() Totals {
 		RefusedConns:   s.refusals[tooManyConns].count.Load(),
 		RefusedPerIP:   s.refusals[tooManyPerIP].count.Load(),
 		RefusedStarved: s.refusals[noDescriptor].count.Load(),
+		SlowRequests:   s.pace.slowRequests.Load(),
+		SlowResponses:  s.pace.slowResponses.Load(),
 		AcceptErrors:   s.acceptErrors.Load(),
 		Parked:         uint64(s.parking.parkings.Load()), //nolint:gosec // counts up from 0
 		Unparked:       s.parking.unparkings.Load(),

@@ -164,7 +164,12 @@ func (l *listener) take(nc net.Conn) net.Conn {
 	tcp, isTCP := nc.(*net.TCPConn)
 	hasPreface := isTCP && l.s.Preface != nil
 	if l.tls != nil {
-		nc = tls.Server(&counted{Conn: nc}, l.tls)
+		below := &counted{Conn: nc}
+		if d := l.s.TLSHandshakeTimeout; d > 0 {
+			below.handshakeEnd = time.Now().Add(d)
+			below.handshakes.Store(true)
+		}
+		nc = tls.Server(below, l.tls)
 	}
 	if !l.s.addConn(nc, hasPreface) {
 		cut(nc)
@@ -217,6 +222,18 @@ type counted struct {
 	have   int     // bytes of header
 	left   int     // bytes of the record's body
 	inside atomic.Bool
+
+	handshakeEnd time.Time // see Server.TLSHandshakeTimeout
+	handshakes   atomic.Bool
+}
+
+// SetReadDeadline is called by fasthttp before the handshake, with its ReadTimeout,
+// and again after it.
+func (c *counted) SetReadDeadline(t time.Time) error {
+	if c.handshakes.Load() && c.handshakes.Swap(false) && t.After(c.handshakeEnd) {
+		t = c.handshakeEnd
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *counted) Read(b []byte) (int, error) {

@@ -37,7 +37,7 @@ type Server struct {
 	// Run puts itself in front of its Handler, ConnState, ErrorHandler, HeaderReceived,
 	// ContinueHandler and ExpectHandler, and calls what was there. The timeouts are set
 	// there. What fasthttp's accept loop would do it does itself, and changes these
-	// fields for that:
+	// fields for that, and ReadTimeout as TLSHandshakeTimeout says:
 	//
 	//   - Concurrency is how many connections may be open, on all listeners, parked
 	//     and hijacked ones too. Zero is fasthttp.DefaultConcurrency. One more is
@@ -112,6 +112,37 @@ type Server struct {
 	// *net.TCPConn, as one of tls.NewListener, has no preface.
 	Preface func(nc net.Conn) (client net.Addr, err error)
 
+	// MinReadRate is the least rate at which a client has to send a request, header
+	// and body, from its first byte until its handler is called. One that sends less
+	// than Bytes in a time of Per gets a 408, and its connection is closed. The same
+	// goes for a request that is smaller than Bytes and takes longer than Per. Bytes
+	// of TLS count. With StreamRequestBody only what is read before the handler is
+	// measured: after that it may be the handler that is slow. The time of
+	// HTTP.ExpectHandler and ContinueHandler counts. The zero Rate, the default, asks
+	// for nothing.
+	//
+	// It is seen to about once a second, or ten times in Per where that is short, on
+	// TCP sockets on Linux; those of Unix sockets and other systems are
+	// not measured.
+	MinReadRate Rate
+
+	// MinWriteRate is the least rate at which a client has to take a response, from
+	// when the handler has returned, streams included, to when the client's kernel has
+	// acknowledged it. One that takes less than Bytes in a time of Per, though more
+	// waits for it, is reset: it must not take what it got for the whole. So is one
+	// whose connection is idle, but whose last response has not been taken. A stream
+	// that has nothing to send is not measured, nor are hijacked and parked
+	// connections. A client that does not read is seen in steps of what its kernel
+	// buffers, a sixteenth of its receive buffer, some 8 kB: Per should be longer than
+	// those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
+	MinWriteRate Rate
+
+	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
+	// for Addrs, from when the connection is accepted. Without it, or where it is
+	// longer, HTTP.ReadTimeout ends a handshake. Run sets an HTTP.ReadTimeout of zero to
+	// 100 years for it. Zero, the default, is no limit.
+	TLSHandshakeTimeout time.Duration
+
 	// ShutdownDelay is how long the server keeps accepting after the drain has
 	// begun, for load balancers that need time to notice that readiness is red.
 	// Zero, the default, is no delay.
@@ -161,6 +192,7 @@ type Server struct {
 
 	conns     table
 	parking   parking
+	pace      pace
 	clients   clients
 	kept      kept
 	lingering lingering
@@ -290,6 +322,7 @@ func (s *Server) start() (ready bool, err error) {
 	s.observe()
 	s.takeLimits()
 	s.startParking()
+	s.startPace()
 	for _, l := range s.openListeners() {
 		s.accepting.Add(1)
 		go s.acceptLoop(l)
@@ -313,6 +346,14 @@ func (s *Server) check() error {
 	}
 	if s.MaxConnAge < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.MaxConnAge is negative: %v", s.MaxConnAge))
+	}
+	for name, r := range map[string]Rate{"MinReadRate": s.MinReadRate, "MinWriteRate": s.MinWriteRate} {
+		if r.Bytes < 0 || r.Per < 0 || (r.Bytes == 0) != (r.Per == 0) {
+			errs = append(errs, fmt.Errorf("lifecycle: Server.%s is no rate: %d bytes per %v", name, r.Bytes, r.Per))
+		}
+	}
+	if s.TLSHandshakeTimeout < 0 {
+		errs = append(errs, fmt.Errorf("lifecycle: Server.TLSHandshakeTimeout is negative: %v", s.TLSHandshakeTimeout))
 	}
 	if s.ShutdownDelay < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
@@ -352,6 +393,7 @@ func (s *Server) closeListeners() {
 // exit runs the exit hooks and closes the life.
 func (s *Server) exit(err error) error {
 	s.stopParking()
+	s.stopPace()
 	s.clients.stop()
 	s.reserve.mu.Lock()
 	s.reserve.release()

@@ -29,8 +29,12 @@ const (
 	// DefaultReadBodyTimeout lets DefaultMaxBodySize through at 70 kB/s, slow
 	// mobile links included.
 	DefaultReadBodyTimeout = time.Minute
+	// DefaultTLSHandshakeTimeout is ample for two round trips, and no longer than a
+	// plain client has for its header.
+	DefaultTLSHandshakeTimeout = DefaultReadHeaderTimeout
 	// DefaultWriteTimeout ends a client that does not read its response. Streams
-	// are exempt: how long they last is the application's business.
+	// are exempt: how long they last is the application's business, save for
+	// DefaultMinWriteRate.
 	DefaultWriteTimeout = time.Minute
 	// DefaultIdleTimeout exceeds the 60 s after which load balancers commonly
 	// drop an idle connection (AWS ALB and nginx among them). Who closes first
@@ -43,6 +47,19 @@ const (
 	DefaultMaxBodySize = fasthttp.DefaultMaxRequestBodySize
 	// DefaultReadyTimeout is less than the second that Kubernetes gives a probe.
 	DefaultReadyTimeout = 900 * time.Millisecond
+)
+
+// The least rates of a client, unless others are set. Both are 240 bytes a second,
+// which any link manages and Kestrel asks for, too:
+// https://learn.microsoft.com/aspnet/core/fundamentals/servers/kestrel/options
+// What differs is the longest pause.
+var (
+	// DefaultMinReadRate outlasts three losses in a row of a client's segment, after
+	// which TCP waits for 1, 2 and 4 s (RFC 6298, section 5).
+	DefaultMinReadRate = lifecycle.Rate{Bytes: 2400, Per: 10 * time.Second}
+	// DefaultMinWriteRate outlasts a client that has to write to a slow disk what it
+	// reads, and the 8 kB or so in which its kernel makes room.
+	DefaultMinWriteRate = lifecycle.Rate{Bytes: 4800, Per: 20 * time.Second}
 )
 
 // UntilIdle is the LastCall that lets the drain wait until clients and idle
@@ -76,6 +93,9 @@ type config struct {
 
 	readHeaderTimeout time.Duration
 	readBodyTimeout   time.Duration
+	handshakeTimeout  time.Duration
+	minReadRate       lifecycle.Rate
+	minWriteRate      lifecycle.Rate
 	writeTimeout      time.Duration
 	idleTimeout       time.Duration
 	parkAfter         time.Duration
@@ -135,6 +155,9 @@ func New() *Builder {
 	return &Builder{config: config{
 		readHeaderTimeout: DefaultReadHeaderTimeout,
 		readBodyTimeout:   DefaultReadBodyTimeout,
+		handshakeTimeout:  DefaultTLSHandshakeTimeout,
+		minReadRate:       DefaultMinReadRate,
+		minWriteRate:      DefaultMinWriteRate,
 		writeTimeout:      DefaultWriteTimeout,
 		idleTimeout:       DefaultIdleTimeout,
 		lastCall:          lifecycle.DefaultLastCall,
@@ -201,6 +224,33 @@ func (b *Builder) ReadHeaderTimeout(d time.Duration) *Builder {
 // is no limit. See DefaultReadBodyTimeout.
 func (b *Builder) ReadBodyTimeout(d time.Duration) *Builder {
 	b.readBodyTimeout = d
+	return b
+}
+
+// TLSHandshakeTimeout is how long a TLS handshake may take on an address of Addr;
+// ReadHeaderTimeout, if it is shorter, ends it as well. 0 is no limit. See
+// DefaultTLSHandshakeTimeout.
+func (b *Builder) TLSHandshakeTimeout(d time.Duration) *Builder {
+	b.handshakeTimeout = d
+	return b
+}
+
+// MinReadRate has a client send at least so many bytes of a request in any time of
+// per, or get a 408. A request that is smaller has to be there within per. MinReadRate(0,
+// 0) asks for nothing. It is for TCP on Linux; see DefaultMinReadRate, and
+// lifecycle.Server.MinReadRate for what is measured.
+func (b *Builder) MinReadRate(bytes int, per time.Duration) *Builder {
+	b.minReadRate = lifecycle.Rate{Bytes: bytes, Per: per}
+	return b
+}
+
+// MinWriteRate has a client take at least so many bytes of a response in any time of
+// per, streams included, if so many wait for it; else its connection is reset.
+// MinWriteRate(0, 0) asks for nothing, and is for clients that stop reading for long,
+// as players of videos do. It is for TCP on Linux; see DefaultMinWriteRate, and
+// lifecycle.Server.MinWriteRate for what is measured.
+func (b *Builder) MinWriteRate(bytes int, per time.Duration) *Builder {
+	b.minWriteRate = lifecycle.Rate{Bytes: bytes, Per: per}
 	return b
 }
 
@@ -516,6 +566,7 @@ func (b *Builder) mistakes() (errs []error) {
 		d    time.Duration
 	}{
 		{"ReadHeaderTimeout", b.readHeaderTimeout}, {"ReadBodyTimeout", b.readBodyTimeout},
+		{"TLSHandshakeTimeout", b.handshakeTimeout},
 		{"WriteTimeout", b.writeTimeout}, {"IdleTimeout", b.idleTimeout}, {"ParkAfter", b.parkAfter},
 		{"MaxConnAge", b.maxConnAge},
 		{"ShutdownDelay", b.shutdownDelay}, {"LastCall", b.lastCall}, {"DrainTimeout", b.drainTimeout},
@@ -524,6 +575,14 @@ func (b *Builder) mistakes() (errs []error) {
 	} {
 		if v.d < 0 {
 			wrong("%s(%v): negative", v.call, v.d)
+		}
+	}
+	for _, v := range []struct {
+		call string
+		lifecycle.Rate
+	}{{"MinReadRate", b.minReadRate}, {"MinWriteRate", b.minWriteRate}} {
+		if v.Bytes < 0 || v.Per < 0 || (v.Bytes == 0) != (v.Per == 0) {
+			wrong("%s(%d, %v): not a rate", v.call, v.Bytes, v.Per)
 		}
 	}
 	for _, v := range []struct {
@@ -735,12 +794,16 @@ func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server 
 		Listeners:     append([]net.Listener(nil), b.listeners...),
 		ParkAfter:     b.parkAfter,
 		MaxConnAge:    b.maxConnAge,
+		MinReadRate:   b.minReadRate,
+		MinWriteRate:  b.minWriteRate,
 		ShutdownDelay: b.shutdownDelay,
 		LastCall:      zeroIsNone(b.lastCall),
 		DrainTimeout:  zeroIsNone(drain),
 		AbortTimeout:  zeroIsNone(abort),
 		HookTimeout:   zeroIsNone(b.hookTimeout),
 		OnEvent:       s.logEvent,
+
+		TLSHandshakeTimeout: b.handshakeTimeout,
 	}
 	if b.unix != "" {
 		l.Addrs = append(l.Addrs, "unix:"+b.unix)

@@ -31,6 +31,10 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"ReadBodyTimeout(-1s)", func(b *Builder) { b.ReadBodyTimeout(-time.Second) }},
 		{"WriteTimeout(-1s)", func(b *Builder) { b.WriteTimeout(-time.Second) }},
 		{"IdleTimeout(-1s)", func(b *Builder) { b.IdleTimeout(-time.Second) }},
+		{"TLSHandshakeTimeout(-1s)", func(b *Builder) { b.TLSHandshakeTimeout(-time.Second) }},
+		{"MinReadRate(100, 0s)", func(b *Builder) { b.MinReadRate(100, 0) }},
+		{"MinReadRate(0, 1s)", func(b *Builder) { b.MinReadRate(0, time.Second) }},
+		{"MinWriteRate(-1, 1s)", func(b *Builder) { b.MinWriteRate(-1, time.Second) }},
 		{"ShutdownDelay(-1s)", func(b *Builder) { b.ShutdownDelay(-time.Second) }},
 		{"LastCall(-1s)", func(b *Builder) { b.LastCall(-time.Second) }},
 		{"DrainTimeout(-1s)", func(b *Builder) { b.DrainTimeout(-time.Second) }},
@@ -250,6 +254,7 @@ func TestLastCallOfAScalarWins(t *testing.T) {
 		WriteTimeout(-1).WriteTimeout(3).IdleTimeout(-1).IdleTimeout(4).
 		ShutdownDelay(-1).ShutdownDelay(5).LastCall(-1).LastCall(6).
 		DrainTimeout(-1).DrainTimeout(7).AbortTimeout(-1).AbortTimeout(8).
+		TLSHandshakeTimeout(-1).TLSHandshakeTimeout(12).MinReadRate(-1, -1).MinReadRate(13, 14).MinWriteRate(-1, -1).MinWriteRate(15, 16).
 		HookTimeout(-1).HookTimeout(9).ReadyTimeout(-1).ReadyTimeout(10).
 		MaxHeaderSize(-1).MaxHeaderSize(1000).MaxBodySize(-1).MaxBodySize(11).
 		MaxConns(-1).MaxConns(12).MaxConnsPerIP(-1).MaxConnsPerIP(13).
@@ -263,6 +268,9 @@ func TestLastCallOfAScalarWins(t *testing.T) {
 		t.Errorf("fasthttp server %+v", h)
 	}
 	l := s.Server
+	if l.TLSHandshakeTimeout != 12 || l.MinReadRate != (lifecycle.Rate{Bytes: 13, Per: 14}) || l.MinWriteRate != (lifecycle.Rate{Bytes: 15, Per: 16}) {
+		t.Errorf("lifecycle server %+v", l)
+	}
 	if l.ShutdownDelay != 5 || l.LastCall != 6 || l.DrainTimeout != 7 || l.AbortTimeout != 8 || l.HookTimeout != 9 || l.UnixMode != 0o600 {
 		t.Errorf("lifecycle server %+v", l)
 	}
@@ -291,6 +299,9 @@ func TestDefaults(t *testing.T) {
 	}
 	if l.LastCall != lifecycle.DefaultLastCall || l.DrainTimeout != lifecycle.DefaultDrainTimeout ||
 		l.AbortTimeout != lifecycle.DefaultAbortTimeout || l.HookTimeout != lifecycle.DefaultHookTimeout || l.ShutdownDelay != 0 || l.Signals != nil {
+		t.Errorf("lifecycle server %+v", l)
+	}
+	if l.MinReadRate != DefaultMinReadRate || l.MinWriteRate != DefaultMinWriteRate || l.TLSHandshakeTimeout != DefaultTLSHandshakeTimeout {
 		t.Errorf("lifecycle server %+v", l)
 	}
 }

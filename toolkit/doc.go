@@ -16,7 +16,8 @@
 //
 // A server with no option set may face the internet: reading a header, a body, an
 // idle connection and a client that does not read its response all have their
-// time limits, and sizes are bounded. The constants give them with their reasons.
+// time limits, what is sent and taken has a least rate, and sizes are bounded. The
+// constants give them with their reasons.
 //
 // Around every handler are, outermost first:
 //

@@ -26,6 +26,7 @@ func routes(b *toolkit.Builder) {
 		Post("/echo", echo).
 		Get("/stream", stream).
 		Get("/events", events).
+		Get("/bytes", sendZeros).
 		Get("/ws", ws).
 		Get("/panic", func(*fasthttp.RequestCtx) { panic("on purpose") }).
 		Get("/conns", conns)
@@ -108,6 +109,17 @@ func stream(ctx *fasthttp.RequestCtx) {
 		}
 		return nil
 	})
+}
+
+// zeros is what /bytes sends of.
+var zeros [1_000_000]byte
+
+// sendZeros sends n bytes. A client that takes its time for them is cut.
+func sendZeros(ctx *fasthttp.RequestCtx) {
+	if n, ok := number(ctx, "n", len(zeros)); ok {
+		ctx.SetContentType("application/octet-stream")
+		ctx.Response.SetBodyRaw(zeros[:n])
+	}
 }
 
 // endEarly says that the stream is not whole, which it is to HTTP.
