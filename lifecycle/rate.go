@@ -166,9 +166,9 @@ func (s *Server) endSlowRequest(c *conn, word uint64) {
 	if !c.word.CompareAndSwap(word, word|flagSlow) {
 		return // the request is complete
 	}
-	_ = c.SetReadDeadline(past)
 	s.pace.slowRequests.Add(1)
-	s.emit(Event{Kind: EventTooSlow, Name: "request", Addr: c.remoteAddr()})
+	s.emit(Event{Kind: EventTooSlow, Name: "request", Addr: c.remoteAddr()}) // before its client knows
+	_ = c.SetReadDeadline(past)
 }
 
 // cutSlowResponse resets a connection: its client is to know that the response is
@@ -177,10 +177,10 @@ func (s *Server) cutSlowResponse(c *conn, word uint64) {
 	if !c.word.CompareAndSwap(word, word|flagSlow) {
 		return // it goes on
 	}
+	s.pace.slowResponses.Add(1)
+	s.emit(Event{Kind: EventTooSlow, Name: "response", Addr: c.remoteAddr()})
 	if tcp, ok := rawConn(c.Conn).(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 	cut(c.Conn)
-	s.pace.slowResponses.Add(1)
-	s.emit(Event{Kind: EventTooSlow, Name: "response", Addr: c.remoteAddr()})
 }
