@@ -41,6 +41,14 @@
 // net.Conn of it. A parked connection is idle in all else: its idle timeout, the
 // drain's last call, Conns and Report go on. Plain TCP and Unix sockets on Linux.
 //
+// # Faults and floods
+//
+// The accept loop goes on whatever accept(2) fails with. While no descriptor is left,
+// those who connect are answered by one that is held in reserve; see Server.Starving. A
+// connection beyond HTTP.Concurrency or HTTP.MaxConnsPerIP is answered at its first byte,
+// in its own goroutine, and closed: over TLS too, and whatever it is still sending.
+// Server.Totals counts all of it. A panic of a callback is an event.
+//
 // # Clients that are slow
 //
 // Server.MinReadRate and Server.MinWriteRate end a client that sends a request, or
