@@ -242,7 +242,7 @@ func (s *Server) park(c *conn) {
 	word := c.word.Load()
 	switch stateOf(word) {
 	case StateIdle:
-		if !s.canPark() {
+		if word&flagSlow != 0 || !s.canPark() { // a second descriptor would outlive the cut
 			return
 		}
 		fd, err := duplicate(c.Conn)
