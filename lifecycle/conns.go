@@ -405,7 +405,12 @@ func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
 	now := s.now()
 	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
-	if s.limits.admit() {
+	ok := s.limits.admit()
+	if !ok {
+		s.sweepKept(refusedSweep)
+		ok = s.limits.admit()
+	}
+	if ok {
 		if !hasPreface {
 			s.admitClient(c)
 		}
@@ -622,6 +627,10 @@ func (k *kept) add(c *conn) {
 	defer k.mu.Unlock()
 	k.conns = append(k.conns, c)
 }
+
+// refusedSweep is how many are looked at before a connection is refused: those that
+// are closed count until then, and what is refused adds none.
+const refusedSweep = 1024
 
 // sweep returns up to limit connections that have been closed.
 func (k *kept) sweep(limit int) (gone []*conn) {
