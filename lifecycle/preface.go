@@ -49,9 +49,7 @@ func (s *Server) knowClient(c *conn) bool {
 	if c.refused == admitted {
 		return true
 	}
-	if c.silence != nil {
-		c.silence.Reset(refusedSilence)
-	}
+	s.limitSilence(c, refusedSilence)
 	return s.limits.refusing.Load() <= maxRefusing
 }
 

@@ -395,3 +395,16 @@ func TestAPrefaceThatPanics(t *testing.T) {
 		t.Errorf("panic %+v", p)
 	}
 }
+
+// One that is refused behind its preface, and then says nothing, ends without an idle
+// timeout too.
+func TestSilentRefusedConnectionsEndBehindAPreface(t *testing.T) {
+	h := quiet(hello)
+	h.MaxConnsPerIP = 1
+	r := prefaced(t, "tcp", &Server{HTTP: h})
+	first, silent := r.dial(), r.dial()
+	first.send(from)
+	first.get("/")
+	silent.send(from)
+	silent.wantEOF()
+}
