@@ -15,9 +15,16 @@ import (
 // its deadline end it as any that has sent nothing. Its goroutine reads the preface
 // and then serves it, so that no accept loop waits for one.
 
-// prefaceTimeout is for a server without a ReadTimeout: who must be spoken to first
-// cannot be left to be silent for ever.
-const prefaceTimeout = 10 * time.Second
+// defaultPrefaceTimeout is for a server without a ReadTimeout: who must be spoken to
+// first cannot be left to be silent for ever.
+const defaultPrefaceTimeout = 10 * time.Second
+
+func (s *Server) prefaceTimeout() time.Duration {
+	if d := s.HTTP.ReadTimeout; d > 0 && d < forever { // see observe
+		return d
+	}
+	return defaultPrefaceTimeout
+}
 
 // servePreface takes a connection that has a preface; nc is what fasthttp is to serve
 // of it.
@@ -54,8 +61,7 @@ func (s *Server) knowClient(c *conn) bool {
 }
 
 func (s *Server) readPreface(tcp *net.TCPConn, c *conn) error {
-	timeout := orDefault(max(0, s.HTTP.ReadTimeout), prefaceTimeout)
-	if err := tcp.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+	if err := tcp.SetReadDeadline(time.Now().Add(s.prefaceTimeout())); err != nil {
 		return err
 	}
 	var remote net.Addr

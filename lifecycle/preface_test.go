@@ -408,3 +408,11 @@ func TestSilentRefusedConnectionsEndBehindAPreface(t *testing.T) {
 	silent.send(from)
 	silent.wantEOF()
 }
+
+// A ReadTimeout that is only there for the sake of the TLS handshake's limit is none.
+func TestPrefaceHasADeadlineBesideThatOfTLS(t *testing.T) {
+	r := prefaced(t, "tls", &Server{HTTP: quiet(hello), TLSHandshakeTimeout: time.Minute})
+	if d := r.prefaceTimeout(); d != defaultPrefaceTimeout {
+		t.Errorf("%v for a preface", d)
+	}
+}
