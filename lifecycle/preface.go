@@ -37,8 +37,9 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 			_ = s.HTTP.ServeConn(nc)
 			return
 		}
-		// An end or a reset had nothing to say, as a load balancer's check.
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		// An end or a reset had nothing to say, as a load balancer's check. net.ErrClosed
+		// is our own doing.
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 			s.emit(Event{Kind: EventPrefaceFail, Addr: tcp.RemoteAddr(), Err: err})
 		}
 		_ = tcp.Close()

@@ -416,3 +416,22 @@ func TestPrefaceHasADeadlineBesideThatOfTLS(t *testing.T) {
 		t.Errorf("%v for a preface", d)
 	}
 }
+
+// What the server itself cuts is no failure of a preface.
+func TestPrefacesThatAreCutDoNotFail(t *testing.T) {
+	s, failed := tell(hello)
+	r := prefaced(t, "tcp", s)
+	half := r.dial()
+	half.send("FROM 192.")
+	r.waitTotal(1)
+	_ = r.Close()
+	if err := r.wait(); !errors.Is(err, ErrForced) {
+		t.Error(err)
+	}
+	r.waitTotal(0)
+	select {
+	case e := <-failed:
+		t.Errorf("event %v", e)
+	default:
+	}
+}
