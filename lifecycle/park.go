@@ -382,7 +382,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
-	go func() { _ = s.HTTP.ServeConn(nc) }()
+	go s.serveConn(nc)
 }
 
 // dropParked closes a connection that has been taken out of the set.

@@ -34,7 +34,7 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 		c := s.conns.get(nc)
 		err := s.readPreface(tcp, c)
 		if err == nil && s.knowClient(c) {
-			_ = s.HTTP.ServeConn(nc)
+			s.serveConn(nc)
 			return
 		}
 		// An end or a reset had nothing to say, as a load balancer's check. net.ErrClosed
@@ -45,6 +45,14 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 		_ = tcp.Close()
 		s.setConnState(nc, fasthttp.StateClosed)
 	}()
+}
+
+// serveConn has fasthttp serve a connection that does not come from its own accept
+// loop.
+func (s *Server) serveConn(nc net.Conn) {
+	if errors.Is(s.HTTP.ServeConn(nc), fasthttp.ErrConcurrencyLimit) {
+		s.setConnState(nc, fasthttp.StateClosed) // of which it does not tell
+	}
 }
 
 // knowClient has the limit of a client's connections hold for one whose preface has

@@ -435,3 +435,23 @@ func TestPrefacesThatAreCutDoNotFail(t *testing.T) {
 	default:
 	}
 }
+
+// fasthttp tells nobody of a connection that is beyond its own limit.
+func TestConnectionThatFasthttpRefusesIsForgotten(t *testing.T) {
+	handled := make(chan struct{}, 1)
+	h := quiet(func(*fasthttp.RequestCtx) { handled <- struct{}{} })
+	s := &Server{HTTP: h, Preface: func(net.Conn) (net.Addr, error) {
+		select {
+		case <-handled: // it is the second; the rest is taken by whom the application serves itself, by ServeConn
+			h.Concurrency = 1
+		default:
+		}
+		return nil, nil
+	}}
+	r := runTCP(t, s)
+	r.dial().get("/")
+	if resp := r.dial().get("/"); resp.StatusCode != fasthttp.StatusServiceUnavailable {
+		t.Errorf("answered %v", resp.Status)
+	}
+	r.waitTotal(1)
+}
