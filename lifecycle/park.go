@@ -242,7 +242,7 @@ func (s *Server) park(c *conn) {
 	word := c.word.Load()
 	switch stateOf(word) {
 	case StateIdle:
-		if !s.canPark() {
+		if word&flagSlow != 0 || !s.canPark() { // a second descriptor would outlive the cut
 			return
 		}
 		fd, err := duplicate(c.Conn)
@@ -382,7 +382,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
-	go func() { _ = s.HTTP.ServeConn(nc) }()
+	go s.serveConn(nc)
 }
 
 // dropParked closes a connection that has been taken out of the set.
