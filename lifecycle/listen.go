@@ -168,6 +168,9 @@ func (l *listener) take(nc net.Conn) net.Conn {
 		cut(nc)
 		return nil
 	}
+	if l.s.divert(nc) {
+		return nil
+	}
 	return nc
 }
 

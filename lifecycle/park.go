@@ -380,6 +380,9 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
+	if s.divert(nc) {
+		return
+	}
 	go func() { _ = s.HTTP.ServeConn(nc) }()
 }
 
