@@ -53,8 +53,9 @@ type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
 // checks everything. A Builder is not for concurrent use.
 type Builder struct {
 	config
-	routes []route
-	groups []error // of bad prefixes
+	routes  []route
+	netHTTP []netRoute
+	groups  []error // of bad prefixes
 }
 
 // config is what the Builder's scalars and lists say.
@@ -396,7 +397,8 @@ func (b *Builder) Build() (*Server, error) {
 	s := &Server{log: b.logger}
 	handler, err := s.route(b)
 	errs = append(errs, err)
-	if err := errors.Join(errs...); err != nil {
+	d, netErrs := s.dispatch(b)
+	if err := errors.Join(append(errs, netErrs...)...); err != nil {
 		return nil, err
 	}
 	s.handler = handler
@@ -405,6 +407,9 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, fmt.Errorf("toolkit: Configure: %w", err)
 	}
 	s.Server = b.newLifecycle(h, s)
+	if d != nil {
+		s.mount(b, d)
+	}
 	return s, nil
 }
 

@@ -1,0 +1,336 @@
+package toolkit
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
+)
+
+// NetHTTP mounts a net/http handler for all methods of a path, which is one as Handle
+// takes. It is served by a real http.Server, on the same listeners and in the same life:
+// see package nethttp. The more specific route wins, and of two that are the same the
+// native one, so that routes can be made native one by one. "/" is a whole application:
+// it gets all that has no other route, with the redirects, the 404 and the 405 that
+// are its own.
+//
+// Request ids, the access log and MaxBodySize hold for it. A panic is logged and closes
+// the connection, as in net/http. Middleware of Use and of groups is for native
+// handlers: the application has its own. Parameters of the path are not passed on.
+func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
+	b.netHTTP = append(b.netHTTP, netRoute{path, h})
+	return b
+}
+
+// netRoute is a call of NetHTTP.
+type netRoute struct {
+	path    string
+	handler http.Handler
+}
+
+// dispatch says which server a request is for: the router's way of choosing, with the
+// native routes and those for net/http in one table.
+type dispatch struct {
+	table    *router.Router
+	handlers []http.Handler // of the table's routes for net/http
+	app      http.Handler   // of "/", or nil
+	probes   sync.Pool      // of *fasthttp.RequestCtx
+}
+
+// methods are those for which the router looks before it looks for any method. Routes
+// for any are in the table for each of them: a specific one is to win over one that
+// matches by a wildcard, whatever their methods.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	http.MethodConnect, http.MethodOptions, http.MethodTrace, router.MethodWild,
+}
+
+// dispatch makes the table. It is nil where NetHTTP was not called.
+func (s *Server) dispatch(b *Builder) (*dispatch, []error) {
+	if len(b.netHTTP) == 0 {
+		return nil, nil
+	}
+	d := &dispatch{table: router.New()}
+	d.probes.New = func() any { return new(fasthttp.RequestCtx) }
+	taken := map[string]bool{}
+	native := append(s.healthRoutes(b), b.routes...)
+	for _, rt := range native {
+		if rt.method != router.MethodWild {
+			_ = d.add(taken, rt.method, rt.path, isNative) // mistakes are told of by route
+		}
+	}
+	for _, rt := range native {
+		if rt.method == router.MethodWild {
+			for _, method := range methods {
+				_ = d.add(taken, method, rt.path, isNative)
+			}
+		}
+	}
+	var errs []error
+	for _, rt := range b.netHTTP {
+		if err := s.addNet(d, taken, b, rt); err != nil {
+			errs = append(errs, fmt.Errorf("toolkit: NetHTTP(%q): %w", rt.path, err))
+		}
+	}
+	return d, errs
+}
+
+func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRoute) error {
+	seen := "NetHTTP " + rt.path
+	switch {
+	case rt.handler == nil:
+		return fmt.Errorf("nil handler")
+	case taken[seen]:
+		return fmt.Errorf("given twice")
+	}
+	taken[seen] = true
+	h := s.observeNet(b, rt)
+	if rt.path == "/" {
+		d.app = h
+		return nil
+	}
+	d.handlers = append(d.handlers, h)
+	n := isNetHTTP + len(d.handlers) - 1
+	for _, method := range methods {
+		if err := d.add(taken, method, rt.path, func(probe *fasthttp.RequestCtx) { probe.SetStatusCode(n) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What a route in the table is for it says by the status code that it sets on a probe.
+const (
+	itsNative = 1
+	isNetHTTP = 2 // and above: the number of a handler
+)
+
+func isNative(probe *fasthttp.RequestCtx) { probe.SetStatusCode(itsNative) }
+
+// add puts a route in the table, unless it is there.
+func (d *dispatch) add(taken map[string]bool, method, path string, says fasthttp.RequestHandler) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%v", v)
+		}
+	}()
+	if key := method + " " + path; !taken[key] {
+		d.table.Handle(method, path, says)
+		taken[key] = true
+	}
+	return nil
+}
+
+// route returns the handler of a request for net/http, nil for a native one.
+func (d *dispatch) route(method, target string) http.Handler {
+	says, _ := d.table.Lookup(method, pathOf(target), nil)
+	switch {
+	case says == nil:
+		return d.app
+	case len(d.handlers) == 0:
+		return nil
+	}
+	probe := d.probes.Get().(*fasthttp.RequestCtx)
+	defer d.probes.Put(probe)
+	says(probe)
+	if n := probe.Response.StatusCode(); n >= isNetHTTP {
+		return d.handlers[n-isNetHTTP]
+	}
+	return nil
+}
+
+// pathOf is the path of a request's target, as the router sees it: RFC 9112, section
+// 3.2.
+func pathOf(target string) string {
+	if !strings.HasPrefix(target, "/") {
+		if _, rest, ok := strings.Cut(target, "://"); ok { // absolute-form
+			target = "/"
+			if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+				target = rest[i:]
+			}
+		}
+	}
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		target = target[:i]
+	}
+	return target
+}
+
+// mount puts the http.Server beside what was built.
+func (s *Server) mount(b *Builder, d *dispatch) {
+	h := s.HTTP
+	nethttp.Mount{
+		HTTP: &http.Server{
+			ReadHeaderTimeout: h.ReadTimeout,
+			IdleTimeout:       h.IdleTimeout,
+			MaxHeaderBytes:    h.ReadBufferSize,
+			ErrorLog:          log.New(netLog{&s.log}, "", 0),
+		},
+		Route:           d.route,
+		Fresh:           d.app != nil && len(b.routes) == 0,
+		ReadBodyTimeout: b.readBodyTimeout,
+		WriteTimeout:    h.WriteTimeout,
+	}.On(s.Server)
+}
+
+// netLog takes what http.Server logs.
+type netLog struct{ log *zerolog.Logger }
+
+func (l netLog) Write(line []byte) (int, error) {
+	l.log.Info().Str("from", "net/http").Msg(strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// observeNet puts around a net/http handler what is around native ones: a request id,
+// the access log, the limit of bodies, and a log line for a panic.
+func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
+	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
+	limit := int64(b.maxBodySize)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := netRequestID(r)
+		w.Header().Set(HeaderRequestID, id)
+		out := w
+		if logs {
+			o := &observed{ResponseWriter: w}
+			out = o
+			defer s.logNet(o, rt.path, r.Method, r.URL.Path, id, r.RemoteAddr, time.Now())
+		}
+		defer s.logNetPanic(rt.path, r, id)
+		if r.ContentLength > limit {
+			w.Header().Set("Connection", "close")
+			http.Error(out, "Request body too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		if r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, limit)
+		}
+		rt.handler.ServeHTTP(out, r)
+	})
+}
+
+// netRequestID is requestID for net/http.
+func netRequestID(r *http.Request) string {
+	if sent := r.Header.Values(HeaderRequestID); len(sent) == 1 && saneRequestID([]byte(sent[0])) {
+		return sent[0]
+	}
+	id := string(makeRequestID(nil))
+	r.Header.Set(HeaderRequestID, id)
+	return id
+}
+
+// logNetPanic writes a line for a panic, and has http.Server close the connection,
+// which it does without a line of its own then.
+func (s *Server) logNetPanic(route string, r *http.Request, id string) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+		s.log.Error().
+			Str("request_id", id).
+			Str("method", r.Method).
+			Str("path", r.URL.Path).
+			Str("route", route).
+			Str("panic", fmt.Sprint(v)).
+			Bytes("stack", debug.Stack()).
+			Msg("handler panicked")
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// logNet writes the line of a request; see logAccess.
+func (s *Server) logNet(o *observed, route, method, path, id, remote string, began time.Time) {
+	level := zerolog.InfoLevel
+	if o.status == 0 {
+		o.status = http.StatusOK // as http.Server will, unless the handler has panicked
+	}
+	if o.status >= http.StatusInternalServerError {
+		level = zerolog.ErrorLevel
+	}
+	e := s.log.WithLevel(level)
+	if e == nil {
+		return
+	}
+	if method == http.MethodHead {
+		o.bytes = 0
+	}
+	e.Str("method", method).
+		Str("path", path).
+		Str("route", route).
+		Int("status", o.status).
+		Int64("bytes", o.bytes).
+		Dur("duration", time.Since(began)).
+		Str("remote", remote).
+		Str("request_id", id).
+		Msg("request")
+}
+
+// observed sees the status and the size of a response. http.ResponseController finds
+// by Unwrap what it hides.
+type observed struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// Unwrap is for http.ResponseController.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+func (o *observed) WriteHeader(code int) {
+	if o.status == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) {
+		o.status = code
+	}
+	o.ResponseWriter.WriteHeader(code)
+}
+
+func (o *observed) Write(p []byte) (int, error) {
+	n, err := o.ResponseWriter.Write(p)
+	o.bytes += int64(n)
+	return n, err
+}
+
+// WriteString spares a copy.
+func (o *observed) WriteString(text string) (int, error) {
+	n, err := io.WriteString(o.ResponseWriter, text)
+	o.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom is there for sendfile.
+func (o *observed) ReadFrom(src io.Reader) (int64, error) {
+	n, err := io.Copy(o.ResponseWriter, src)
+	o.bytes += n
+	return n, err
+}
+
+// Flush is there for handlers that ask for an http.Flusher.
+func (o *observed) Flush() { _ = o.FlushError() }
+
+// FlushError is what http.ResponseController calls.
+func (o *observed) FlushError() error { return http.NewResponseController(o.ResponseWriter).Flush() }
+
+// Hijack is there for handlers that ask for an http.Hijacker.
+func (o *observed) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
+	if err == nil && o.status == 0 {
+		o.status = http.StatusSwitchingProtocols
+	}
+	return nc, rw, err
+}
+
+// CloseNotify is there for handlers from before contexts.
+func (o *observed) CloseNotify() <-chan bool {
+	return o.ResponseWriter.(http.CloseNotifier).CloseNotify() //nolint:staticcheck // see above
+}

@@ -1,0 +1,170 @@
+package nethttp
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+)
+
+// conn is a connection that the http.Server serves. It begins with what fasthttp has
+// read of it, and sees when a request begins: http.Server tells of that when it has
+// read the whole header.
+type conn struct {
+	net.Conn // as fasthttp had it
+	adopted  *lifecycle.Adopted
+	server   *server
+
+	// What follows belongs to who reads, or serves the connection: http.Server sees to
+	// it that those are not two at the same time.
+	unread  []byte
+	resting bool // between two requests, or before the first
+	room    int  // size of the buffer that http.Server reads into
+	natives int  // native requests in a row
+	leaving bool // on its way back to fasthttp
+
+	hijacked atomic.Bool // by a handler
+	deadline atomic.Bool // a handler has set one of its own for writes
+	timeout  bool        // there is one of WriteTimeout
+}
+
+// tcpConn has sendfile, and tlsConn what http.Server knows a TLS connection by. That
+// of a *tls.Conn itself it would serve by HTTP/2.
+type (
+	tcpConn struct{ *conn }
+	tlsConn struct{ *conn }
+)
+
+// based is any of them.
+type based interface{ base() *conn }
+
+func (c *conn) base() *conn { return c }
+
+func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
+	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read, resting: len(read) == 0}
+	switch c.Conn.(type) {
+	case interface{ ConnectionState() tls.ConnectionState }:
+		return &tlsConn{c}
+	case io.ReaderFrom:
+		return &tcpConn{c}
+	}
+	return c
+}
+
+// setState is told by the http.Server.
+func (c *conn) setState(st http.ConnState) {
+	switch st {
+	case http.StateActive:
+		if c.resting { // it has read nothing since: the request was in its buffer
+			c.resting = false
+			c.adopted.Active(true)
+		}
+	case http.StateIdle:
+		c.resting = true
+		c.adopted.Idle()
+	case http.StateHijacked:
+		if !c.leaving {
+			c.hijacked.Store(true)
+			c.adopted.Hijacked()
+		}
+	case http.StateClosed:
+		_ = c.adopted.Close()
+	default:
+	}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if c.room == 0 {
+		c.room = len(p) // nothing is in the buffer yet
+	}
+	if c.resting && len(p) < c.room { // something is, and it wants more of it
+		c.resting = false
+		if !c.adopted.Active(true) {
+			return 0, io.EOF
+		}
+		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server may still wait for four bytes
+			_ = c.SetReadDeadline(time.Now().Add(d))
+		}
+	}
+	n, err := c.read(p)
+	if n > 0 && c.resting {
+		c.resting = false
+		if !c.adopted.Active(false) {
+			return 0, io.EOF
+		}
+	}
+	return n, err
+}
+
+func (c *conn) read(p []byte) (int, error) {
+	if len(c.unread) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.unread)
+	if c.unread = c.unread[n:]; len(c.unread) == 0 {
+		c.unread = nil // it may be large
+	}
+	return n, nil
+}
+
+// Write gives each write its own time, where http.Server knows one for a response as a
+// whole, which would be the end of streams.
+func (c *conn) Write(p []byte) (int, error) {
+	if d := c.server.WriteTimeout; d > 0 && !c.deadline.Load() && !c.hijacked.Load() {
+		c.timeout = true
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline is called by handlers, and by http.Server when a response is over.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.deadline.Store(!t.IsZero())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// Close closes what a handler has hijacked. All else it leaves to setState: when
+// http.Server is told to keep no connection alive it closes those that are idle, in a
+// race with their next request. The drain does that better.
+func (c *conn) Close() error {
+	if !c.hijacked.Load() {
+		return nil
+	}
+	return c.adopted.Close()
+}
+
+// CloseWrite sends a FIN, where that can be done.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// NetConn is the connection below, which must not be closed: a *net.TCPConn,
+// *tls.Conn or *net.UnixConn.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// ReadFrom sends a file without a copy of it in the process.
+func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
+	if c.timeout && !c.deadline.Load() {
+		c.timeout = false
+		_ = c.Conn.SetWriteDeadline(time.Time{})
+	}
+	return c.Conn.(io.ReaderFrom).ReadFrom(r)
+}
+
+// ConnectionState is asked for before anything is read, and known after the handshake.
+// What fails there, the first read says.
+func (c *tlsConn) ConnectionState() tls.ConnectionState {
+	if hs, ok := c.Conn.(interface{ Handshake() error }); ok {
+		_ = hs.Handshake()
+	}
+	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+}
