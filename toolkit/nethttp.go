@@ -1,11 +1,8 @@
 package toolkit
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"log"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -201,22 +198,19 @@ func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := netRequestID(r)
 		w.Header().Set(HeaderRequestID, id)
-		out := w
 		if logs {
-			o := &observed{ResponseWriter: w}
-			out = o
-			defer s.logNet(o, rt.path, r.Method, r.URL.Path, id, r.RemoteAddr, time.Now())
+			defer s.logNet(w.(*nethttp.Response), rt.path, r.Method, r.URL.Path, id, r.RemoteAddr, time.Now())
 		}
 		defer s.logNetPanic(rt.path, r, id)
 		if r.ContentLength > limit {
 			w.Header().Set("Connection", "close")
-			http.Error(out, "Request body too large", http.StatusRequestEntityTooLarge)
+			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
 		if r.Body != http.NoBody {
 			r.Body = http.MaxBytesReader(w, r.Body, limit)
 		}
-		rt.handler.ServeHTTP(out, r)
+		rt.handler.ServeHTTP(w, r)
 	})
 }
 
@@ -251,12 +245,12 @@ func (s *Server) logNetPanic(route string, r *http.Request, id string) {
 }
 
 // logNet writes the line of a request; see logAccess.
-func (s *Server) logNet(o *observed, route, method, path, id, remote string, began time.Time) {
-	level := zerolog.InfoLevel
-	if o.status == 0 {
-		o.status = http.StatusOK // as http.Server will, unless the handler has panicked
+func (s *Server) logNet(w *nethttp.Response, route, method, path, id, remote string, began time.Time) {
+	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
+	if status == 0 {
+		status = http.StatusOK // as http.Server will, unless the handler has panicked
 	}
-	if o.status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError {
 		level = zerolog.ErrorLevel
 	}
 	e := s.log.WithLevel(level)
@@ -264,73 +258,15 @@ func (s *Server) logNet(o *observed, route, method, path, id, remote string, beg
 		return
 	}
 	if method == http.MethodHead {
-		o.bytes = 0
+		size = 0
 	}
 	e.Str("method", method).
 		Str("path", path).
 		Str("route", route).
-		Int("status", o.status).
-		Int64("bytes", o.bytes).
+		Int("status", status).
+		Int64("bytes", size).
 		Dur("duration", time.Since(began)).
 		Str("remote", remote).
 		Str("request_id", id).
 		Msg("request")
-}
-
-// observed sees the status and the size of a response. http.ResponseController finds
-// by Unwrap what it hides.
-type observed struct {
-	http.ResponseWriter
-	status int
-	bytes  int64
-}
-
-// Unwrap is for http.ResponseController.
-func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
-
-func (o *observed) WriteHeader(code int) {
-	if o.status == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) {
-		o.status = code
-	}
-	o.ResponseWriter.WriteHeader(code)
-}
-
-func (o *observed) Write(p []byte) (int, error) {
-	n, err := o.ResponseWriter.Write(p)
-	o.bytes += int64(n)
-	return n, err
-}
-
-// WriteString spares a copy.
-func (o *observed) WriteString(text string) (int, error) {
-	n, err := io.WriteString(o.ResponseWriter, text)
-	o.bytes += int64(n)
-	return n, err
-}
-
-// ReadFrom is there for sendfile.
-func (o *observed) ReadFrom(src io.Reader) (int64, error) {
-	n, err := io.Copy(o.ResponseWriter, src)
-	o.bytes += n
-	return n, err
-}
-
-// Flush is there for handlers that ask for an http.Flusher.
-func (o *observed) Flush() { _ = o.FlushError() }
-
-// FlushError is what http.ResponseController calls.
-func (o *observed) FlushError() error { return http.NewResponseController(o.ResponseWriter).Flush() }
-
-// Hijack is there for handlers that ask for an http.Hijacker.
-func (o *observed) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(o.ResponseWriter).Hijack()
-	if err == nil && o.status == 0 {
-		o.status = http.StatusSwitchingProtocols
-	}
-	return nc, rw, err
-}
-
-// CloseNotify is there for handlers from before contexts.
-func (o *observed) CloseNotify() <-chan bool {
-	return o.ResponseWriter.(http.CloseNotifier).CloseNotify() //nolint:staticcheck // see above
 }

@@ -21,11 +21,12 @@ type conn struct {
 
 	// What follows belongs to who reads, or serves the connection: http.Server sees to
 	// it that those are not two at the same time.
-	unread  []byte
-	resting bool // between two requests, or before the first
-	room    int  // size of the buffer that http.Server reads into
-	natives int  // native requests in a row
-	leaving bool // on its way back to fasthttp
+	unread   []byte
+	resting  bool // between two requests, or before the first
+	answered bool // as well, and that has not been reported
+	room     int  // size of the buffer that http.Server reads into
+	natives  int  // native requests in a row
+	leaving  bool // on its way back to fasthttp
 
 	hijacked atomic.Bool // by a handler
 	deadline atomic.Bool // a handler has set one of its own for writes
@@ -60,42 +61,47 @@ func (c *conn) setState(st http.ConnState) {
 	switch st {
 	case http.StateActive:
 		if c.resting { // it has read nothing since: the request was in its buffer
-			c.resting = false
-			c.adopted.Active(true)
+			c.begin(true)
 		}
-	case http.StateIdle:
-		c.resting = true
-		c.adopted.Idle()
+	case http.StateIdle: // unless the next request is in its buffer; see Read
+		c.resting, c.answered = true, true
 	case http.StateHijacked:
 		if !c.leaving {
 			c.hijacked.Store(true)
 			c.adopted.Hijacked()
 		}
-	case http.StateClosed:
-		_ = c.adopted.Close()
 	default:
 	}
 }
 
+// begin is for the first byte of a request, and reports false if that comes too late.
+func (c *conn) begin(buffered bool) bool {
+	c.resting, c.answered = false, false
+	return c.adopted.Active(buffered)
+}
+
+// Read sees by the size of p what http.Server has in its buffer. If that is empty the
+// connection is idle, and not before: what is in it would be lost.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.room == 0 {
-		c.room = len(p) // nothing is in the buffer yet
+		c.room = len(p)
 	}
-	if c.resting && len(p) < c.room { // something is, and it wants more of it
-		c.resting = false
-		if !c.adopted.Active(true) {
+	switch {
+	case !c.resting:
+	case len(p) < c.room || len(c.unread) > 0:
+		if !c.begin(true) {
 			return 0, io.EOF
 		}
-		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server may still wait for four bytes
+		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
 			_ = c.SetReadDeadline(time.Now().Add(d))
 		}
+	case c.answered:
+		c.answered = false
+		c.adopted.Idle()
 	}
 	n, err := c.read(p)
-	if n > 0 && c.resting {
-		c.resting = false
-		if !c.adopted.Active(false) {
-			return 0, io.EOF
-		}
+	if n > 0 && c.resting && !c.begin(false) {
+		return 0, io.EOF
 	}
 	return n, err
 }
@@ -129,15 +135,8 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// Close closes what a handler has hijacked. All else it leaves to setState: when
-// http.Server is told to keep no connection alive it closes those that are idle, in a
-// race with their next request. The drain does that better.
-func (c *conn) Close() error {
-	if !c.hijacked.Load() {
-		return nil
-	}
-	return c.adopted.Close()
-}
+// Close is called by http.Server, and by who has hijacked the connection.
+func (c *conn) Close() error { return c.adopted.Close() }
 
 // CloseWrite sends a FIN, where that can be done.
 func (c *conn) CloseWrite() error {

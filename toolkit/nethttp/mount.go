@@ -176,7 +176,7 @@ func headerOf(h *fasthttp.RequestHeader) []byte {
 // take gives a connection to the http.Server. What has been read of it begins with the
 // request that it was taken for, if any.
 func (s *server) take(a *lifecycle.Adopted, read []byte) {
-	s.start.Do(func() { go s.serve() })
+	s.start.Do(func() { go func() { _ = s.HTTP.Serve(listener{s}) }() })
 	select {
 	case s.conns <- s.newConn(a, read):
 	case <-s.over:
@@ -184,39 +184,21 @@ func (s *server) take(a *lifecycle.Adopted, read []byte) {
 	}
 }
 
-// serve runs the http.Server until there are no connections any more.
-func (s *server) serve() {
-	if s.life.HTTP.DisableKeepalive {
-		s.HTTP.SetKeepAlivesEnabled(false)
-	}
-	_ = s.HTTP.Serve(&listener{server: s, draining: s.life.Draining()})
-}
-
 // listener is what the http.Server accepts connections from.
-type listener struct {
-	*server
-	draining <-chan struct{} // nil when that is over
-}
+type listener struct{ *server }
 
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		select {
-		case c := <-l.conns:
-			return c, nil
-		case <-l.draining:
-			// From now on each response says Connection: close. It closes idle
-			// connections, too, which conn.Close knows.
-			l.HTTP.SetKeepAlivesEnabled(false)
-			l.draining = nil
-		case <-l.over:
-			return nil, net.ErrClosed
-		}
+func (l listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.over:
+		return nil, net.ErrClosed
 	}
 }
 
-func (*listener) Close() error { return nil }
+func (listener) Close() error { return nil }
 
-func (l *listener) Addr() net.Addr {
+func (l listener) Addr() net.Addr {
 	if addrs := l.life.ListenAddrs(); len(addrs) > 0 {
 		return addrs[0]
 	}
@@ -238,9 +220,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.natives = 0
-	if c.adopted.Last() {
-		w.Header().Set("Connection", "close")
-	}
-	h.ServeHTTP(w, r)
+	resp := &Response{ResponseWriter: w, conn: c}
+	h.ServeHTTP(resp, r)
+	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
 	c.adopted.Leave()
 }
