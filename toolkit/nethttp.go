@@ -196,22 +196,36 @@ func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit := int64(b.maxBodySize)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := netRequestID(r)
-		w.Header().Set(HeaderRequestID, id)
-		if logs {
-			defer s.logNet(w.(*nethttp.Response), rt.path, r.Method, r.URL.Path, id, r.RemoteAddr, time.Now())
-		}
-		defer s.logNetPanic(rt.path, r, id)
+		seen := netRequest{method: r.Method, path: r.URL.Path, route: rt.path, id: netRequestID(r), began: time.Now()}
+		w.Header().Set(HeaderRequestID, seen.id)
+		defer func() {
+			v := recover()
+			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+				s.logNetPanic(seen, v)
+			}
+			if logs {
+				s.logNet(seen, w.(*nethttp.Response), r.RemoteAddr, v != nil)
+			}
+			if v != nil {
+				panic(http.ErrAbortHandler) // http.Server closes the connection, and logs nothing more
+			}
+		}()
 		if r.ContentLength > limit {
 			w.Header().Set("Connection", "close")
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
 		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, limit)
+			r.Body = http.MaxBytesReader(w.(*nethttp.Response).Unwrap(), r.Body, limit) // which tells http.Server
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
+}
+
+// netRequest is what log lines say of a request. Its handler may rewrite it.
+type netRequest struct {
+	method, path, route, id string
+	began                   time.Time
 }
 
 // netRequestID is requestID for net/http.
@@ -224,31 +238,27 @@ func netRequestID(r *http.Request) string {
 	return id
 }
 
-// logNetPanic writes a line for a panic, and has http.Server close the connection,
-// which it does without a line of its own then.
-func (s *Server) logNetPanic(route string, r *http.Request, id string) {
-	v := recover()
-	if v == nil {
-		return
-	}
-	if v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
-		s.log.Error().
-			Str("request_id", id).
-			Str("method", r.Method).
-			Str("path", r.URL.Path).
-			Str("route", route).
-			Str("panic", fmt.Sprint(v)).
-			Bytes("stack", debug.Stack()).
-			Msg("handler panicked")
-	}
-	panic(http.ErrAbortHandler)
+// logNetPanic is recoverPanics for net/http.
+func (s *Server) logNetPanic(seen netRequest, v any) {
+	s.log.Error().
+		Str("request_id", seen.id).
+		Str("method", seen.method).
+		Str("path", seen.path).
+		Str("route", seen.route).
+		Str("panic", fmt.Sprint(v)).
+		Bytes("stack", debug.Stack()).
+		Msg("handler panicked")
 }
 
-// logNet writes the line of a request; see logAccess.
-func (s *Server) logNet(w *nethttp.Response, route, method, path, id, remote string, began time.Time) {
+// logNet is logAccess for net/http. A handler that panicked before it had answered is
+// shown as a 500, though its client sees the connection end.
+func (s *Server) logNet(seen netRequest, w *nethttp.Response, remote string, panicked bool) {
 	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
-	if status == 0 {
-		status = http.StatusOK // as http.Server will, unless the handler has panicked
+	switch {
+	case status == 0 && panicked:
+		status = http.StatusInternalServerError
+	case status == 0:
+		status = http.StatusOK // as http.Server will
 	}
 	if status >= http.StatusInternalServerError {
 		level = zerolog.ErrorLevel
@@ -257,16 +267,16 @@ func (s *Server) logNet(w *nethttp.Response, route, method, path, id, remote str
 	if e == nil {
 		return
 	}
-	if method == http.MethodHead {
+	if seen.method == http.MethodHead {
 		size = 0
 	}
-	e.Str("method", method).
-		Str("path", path).
-		Str("route", route).
+	e.Str("method", seen.method).
+		Str("path", seen.path).
+		Str("route", seen.route).
 		Int("status", status).
 		Int64("bytes", size).
-		Dur("duration", time.Since(began)).
+		Dur("duration", time.Since(seen.began)).
 		Str("remote", remote).
-		Str("request_id", id).
+		Str("request_id", seen.id).
 		Msg("request")
 }

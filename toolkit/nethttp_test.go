@@ -60,3 +60,145 @@ func TestNetHTTPBothKindsOnOneConnection(t *testing.T) {
 	r.finish()
 	c.wantEOF()
 }
+
+func TestNetHTTPRoutes(t *testing.T) {
+	none := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.WriteString(w, "app "+r.RequestURI)
+	}
+	b := loopback().
+		Get("/users/{id}", answer("one user")).
+		Get("/files/{path:*}", answer("a file")).
+		Any("/any", answer("any")).
+		Handle("PROPFIND", "/dav", answer("dav")).
+		NetHTTP("/files/api/{path:*}", http.HandlerFunc(legacy)).
+		NetHTTP("/users/{id}", http.HandlerFunc(legacy))
+	for _, withApp := range []bool{false, true} {
+		if withApp {
+			b.NetHTTP("/", http.HandlerFunc(none))
+		}
+		r := run(t, b)
+		c := r.dial()
+		for _, tt := range []struct{ method, target, want, app string }{
+			{"GET", "/users/1", "200 one user", ""},
+			{"GET", "/users/1?x=/files/api/y", "200 one user", ""},
+			{"POST", "/users/1", `200 net POST /users/1 "" <nil>`, ""},
+			{"GET", "/files/a/b", "200 a file", ""},
+			{"GET", "/files/api/b", `200 net GET /files/api/b "" <nil>`, ""}, // the more specific one
+			{"DELETE", "/any", "200 any", ""},
+			{"PROPFIND", "/dav", "200 dav", ""},
+			{"PROPFIND", "/users/1", `200 net PROPFIND /users/1 "" <nil>`, ""},
+			{"GET", "http://t/users/1", "200 one user", ""},
+			{"PUT", "http://t/users/1", `200 net PUT http://t/users/1 "" <nil>`, ""},
+			{"GET", "/livez", "200 ok\n", ""},
+			{"GET", "/none", "404 Not Found", "418 app /none"},
+			{"GET", "/any/", "301 ", "418 app /any/"},
+			{"POST", "/files/a", "405 Method Not Allowed", "418 app /files/a"},
+			{"OPTIONS", "/files/a", "200 ", "418 app /files/a"},
+			{"GET", "http://t", "404 Not Found", "418 app http://t"},
+		} {
+			want := tt.want
+			if withApp && tt.app != "" {
+				want = tt.app
+			}
+			if got := c.do(tt.method, tt.target).String(); got != want {
+				t.Errorf("app %v: %s %s: %q; want %q", withApp, tt.method, tt.target, got, want)
+			}
+		}
+		r.finish()
+	}
+}
+
+func TestNetHTTPMistakes(t *testing.T) {
+	_, err := quiet().Addr("127.0.0.1:0").
+		NetHTTP("/nil", nil).
+		NetHTTP("no-slash", http.NotFoundHandler()).
+		NetHTTP("/", http.NotFoundHandler()).
+		NetHTTP("/", http.NotFoundHandler()).
+		NetHTTP("/twice", http.NotFoundHandler()).
+		NetHTTP("/twice", http.NotFoundHandler()).
+		Build()
+	for _, want := range []string{`NetHTTP("/nil"): nil handler`, `NetHTTP("no-slash"): `, `NetHTTP("/"): given twice`, `NetHTTP("/twice"): given twice`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+}
+
+// What is around native routes is around those for net/http, once.
+func TestNetHTTPIsLogged(t *testing.T) {
+	var l logs
+	r := run(t, loopback().Logger(l.logger()).MaxBodySize(100).
+		Get("/native", answer("native")).
+		NetHTTP("/net/{path:*}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/net/panic":
+				panic("oh no")
+			case "/net/teapot":
+				w.WriteHeader(http.StatusTeapot)
+			case "/net/id":
+				_, _ = io.WriteString(w, r.Header.Get(HeaderRequestID))
+			default:
+				legacy(w, r)
+			}
+		})))
+	c := r.dial()
+	if got := c.get("/net/id", HeaderRequestID, "mine"); got.text != "mine" || got.Header.Get(HeaderRequestID) != "mine" {
+		t.Errorf("%v %v", got, got.Header)
+	}
+	if got := c.get("/net/id", HeaderRequestID, "not sane\""); len(got.text) != 32 || got.Header.Get(HeaderRequestID) != got.text {
+		t.Errorf("%v %v", got, got.Header)
+	}
+	c.get("/net/teapot")
+	c.get("/native") // in the http.Server
+	if got := c.do("GET", "/net/a", "Content-Length", "0"); got.StatusCode != 200 {
+		t.Error(got)
+	}
+	c.send("GET /net/panic HTTP/1.1\r\nHost: t\r\n\r\n")
+	c.wantEOF()
+	c = r.dial()
+	c.send("POST /net/a HTTP/1.1\r\nHost: t\r\nContent-Length: 101\r\n\r\n")
+	if got := c.reply("POST"); got.StatusCode != http.StatusRequestEntityTooLarge || !got.Close {
+		t.Error(got)
+	}
+	_ = c.Close() // http.Server waits for a body of this size
+	c = r.dial()
+	c.send("POST /net/a HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + strings.Repeat("x", 0x65) + "\r\n0\r\n\r\n")
+	if got := c.reply("POST"); !strings.Contains(got.text, "too large") {
+		t.Error(got)
+	}
+	r.finish()
+
+	var got []string
+	for _, line := range l.lines(t, "request") {
+		if line["request_id"] == "" || line["remote"] == "" {
+			t.Errorf("%v", line)
+		}
+		got = append(got, fmt.Sprintf("%v %v %v %v %v", line["method"], line["path"], line["route"], line["status"], line["bytes"]))
+	}
+	want := []string{
+		"GET /net/id /net/{path:*} 200 4", "GET /net/id /net/{path:*} 200 32", "GET /net/teapot /net/{path:*} 418 0",
+		"GET /native /native 200 6", "GET /net/a /net/{path:*} 200 23", "GET /net/panic /net/{path:*} 500 0",
+		"POST /net/a /net/{path:*} 413 23", "POST /net/a /net/{path:*} 200",
+	}
+	for i, w := range want {
+		if i >= len(got) || !strings.HasPrefix(got[i], w) {
+			t.Errorf("lines %q; want %q", got, want)
+			break
+		}
+	}
+	if line := l.line(t, "handler panicked"); line["panic"] != "oh no" || line["path"] != "/net/panic" {
+		t.Errorf("%v", line)
+	}
+}
+
+// Handler has no connection to hand over.
+func TestNetHTTPNeedsAConnection(t *testing.T) {
+	s := build(t, mixed())
+	if ctx := call(s.Handler(), "GET", "/native"); string(ctx.Response.Body()) != "native" {
+		t.Error(got(ctx))
+	}
+	if ctx := call(s.Handler(), "GET", "/net/a"); ctx.Response.StatusCode() != http.StatusNotFound {
+		t.Error(got(ctx))
+	}
+}

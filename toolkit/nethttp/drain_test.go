@@ -1,7 +1,6 @@
 package nethttp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +46,7 @@ func TestContract04LastCall(t *testing.T) {
 			}
 			c.wantEOF()
 		}
-		if err := <-ended; err != io.EOF || after < lastCall {
+		if err := <-ended; !errors.Is(err, io.EOF) || after < lastCall {
 			t.Errorf("the idle one ended after %v: %v", after, err)
 		}
 		if err := r.wait(); err != nil {
@@ -318,5 +317,3 @@ func TestRehearsal(t *testing.T) {
 		})
 	}
 }
-
-var _ = context.Background

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +18,6 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // exchanges are requests of both kinds, and their answers.
@@ -557,6 +554,3 @@ func TestConnectionKeepsSendfile(t *testing.T) {
 		}
 	})
 }
-
-var _ = tls.VersionTLS12
-var _ = lifecycle.DefaultLastCall

@@ -198,7 +198,7 @@ func (s *server) answer(w http.ResponseWriter, resp *fasthttp.Response, head boo
 		panic(http.ErrAbortHandler) // so that the client sees that it is not whole
 	}
 	for name := range resp.Header.Trailers() {
-		h.Set(http.TrailerPrefix+string(name), string(resp.Header.PeekBytes(name)))
+		h.Set(string(name), string(resp.Header.PeekBytes(name)))
 	}
 }
 
@@ -217,6 +217,9 @@ func (s *server) copyHeader(h http.Header, resp *fasthttp.Response, body bool) {
 		default:
 			h[name] = append(h[name], string(value))
 		}
+	}
+	for name := range resp.Header.Trailers() {
+		h.Add("Trailer", string(name))
 	}
 	h["Content-Type"] = nil // which keeps net/http from guessing
 	if contentType != "" {
