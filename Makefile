@@ -23,10 +23,11 @@ test: ## run the tests, with the race detector where there is a C compiler
 # The race detector needs cgo. Without it the tests are the same, less sharp.
 RACE := $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)" >/dev/null && echo -race)
 
-# Each test that sets no ParkAfter of its own, with a small one.
+# Each test that sets no ParkAfter and no Preface of its own, with a small one, and one
+# that reads nothing.
 .PHONY: test-parked
-test-parked: ## run the tests with parking on
-	LASTCALL_PARK_AFTER=1ms PARK_AFTER=2ms go test -shuffle=on -timeout 10m ./lifecycle/... ./examples/server
+test-parked: ## run the tests with parking and prefaces on
+	LASTCALL_PREFACE=1 LASTCALL_PARK_AFTER=1ms PARK_AFTER=2ms go test -shuffle=on -timeout 10m ./lifecycle/... ./examples/server
 
 .PHONY: check
 check: tidy format vet lint test test-parked alloc fuzz-seconds ## all that CI checks
@@ -65,6 +66,10 @@ FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzConnStates -fuzztime $(FUZZTIME) ./lifecycle
+	go test -run '^$$' -fuzz FuzzServer -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit
+	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
+	go test -run '^$$' -fuzz FuzzClientIP -fuzztime $(FUZZTIME) ./toolkit
+	go test -run '^$$' -fuzz FuzzProxyHeader -fuzztime $(FUZZTIME) ./toolkit
 
 .PHONY: fuzz-seconds
 fuzz-seconds:
@@ -76,6 +81,13 @@ ROUNDS ?= 200
 rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthttp and net/http (ARGS="-h" explains)
 	@go build -o $(BIN)/rehearse ./examples/rehearse
 	@$(BIN)/rehearse -rounds $(ROUNDS) $(ARGS)
+
+DURATION ?= 10m
+
+.PHONY: soak
+soak: ## restart a server for DURATION (10m) under good and bad clients, and account for every request (Linux)
+	@go build -o $(BIN)/soak ./examples/soak
+	@$(BIN)/soak -duration $(DURATION) $(ARGS)
 
 .PHONY: bench
 bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)

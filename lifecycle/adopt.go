@@ -96,6 +96,9 @@ func readBuffered(nc net.Conn) (all []byte) {
 // for who serves it; to close it is not: see Close.
 func (a *Adopted) Conn() net.Conn { return a.c.Conn }
 
+// RemoteAddr is the client's address: that of the connection's preface, or its own.
+func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
+
 // Active is for the first byte of a request. buffered says that it was read together
 // with what was before it: the client pipelines. Active reports false for a request
 // that cannot be answered any more: its client has been sent a FIN.
@@ -112,6 +115,7 @@ func (a *Adopted) Active(buffered bool) bool {
 	if buffered {
 		a.c.word.Or(flagPipelines)
 	}
+	a.c.forgetRoute()
 	return true
 }
 
@@ -119,15 +123,31 @@ func (a *Adopted) Active(buffered bool) bool {
 // must not be handled, as it cannot be answered: then the connection is to be closed.
 func (a *Adopted) Enter(method, path string) bool {
 	c := a.c
-	if a.s.cutting.Load() || stateOf(c.word.Load()) != StateActive {
+	c.forgetRoute() // of fasthttp, which handed it over
+	word := c.word.Load()
+	if a.s.cutting.Load() || stateOf(word) != StateActive || word&flagSlow != 0 {
 		return false
 	}
 	n := copy(c.route[:], method)
 	n += copy(c.route[n:], " ")
 	n += copy(c.route[n:], path)
-	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
-	c.word.Or(flagRoute | flagInside)
-	return true
+	c.routeLen = uint8(n)                                         //nolint:gosec // at most len(c.route)
+	return c.word.CompareAndSwap(word, word|flagRoute|flagInside) // see conn.enter
+}
+
+// forgetRoute is for when one request follows another with nothing between them.
+func (c *conn) forgetRoute() {
+	for {
+		word := c.word.Load()
+		switch {
+		case word&flagRoute == 0:
+			return
+		case word&flagRead != 0:
+			runtime.Gosched()
+		case c.word.CompareAndSwap(word, word&^(flagRoute|flagInside)):
+			return
+		}
+	}
 }
 
 // Leave is for the end of a request's handler.
@@ -259,6 +279,7 @@ func (s *Server) replay(c *conn, unread []byte) *conn {
 		again.Conn = &replayedTLS{r}
 	}
 	again.seen.Store(c.seen.Load())
+	again.remote.Store(c.remote.Load())
 	again.since.Store(c.since.Load())
 	again.word.Store(c.word.Load() &^ flagRead)
 	s.conns.put(again)

@@ -92,12 +92,13 @@ func BenchmarkRequest(b *testing.B) {
 func BenchmarkState(b *testing.B) {
 	s := &Server{HTTP: quiet(hello)}
 	s.init()
+	s.takeLimits()
 	nc, other := net.Pipe()
 	b.Cleanup(func() { _, _ = nc.Close(), other.Close() })
-	s.addConn(nc)
+	s.addConn(nc, false)
 	for range 1000 {
 		nc, _ := net.Pipe()
-		s.addConn(nc)
+		s.addConn(nc, false)
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -99,7 +99,8 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
-	adopted atomic.Pointer[Adopted] // nil while fasthttp serves it
+	adopted atomic.Pointer[Adopted]  // nil while fasthttp serves it
+	remote  atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
@@ -126,11 +127,12 @@ type conn struct {
 
 const (
 	stateMask     = 0x0f
-	flagRoute     = 0x10 // route holds the request under way
-	flagRead      = 0x20 // somebody reads route
-	flagInside    = 0x40 // the user's handler runs
-	flagPipelines = 0x80 // the client has sent a request before it had the answer to another
-	oneRequest    = 0x100
+	flagRoute     = 0x10  // route holds the request under way
+	flagRead      = 0x20  // somebody reads route
+	flagInside    = 0x40  // the user's handler runs
+	flagPipelines = 0x80  // the client has sent a request before it had the answer to another
+	flagSlow      = 0x100 // it is being ended for being too slow: no handler is called any more
+	oneRequest    = 0x200
 )
 
 func stateOf(word uint64) ConnState { return ConnState(word & stateMask) }
@@ -205,7 +207,7 @@ func (c *conn) rest(now time.Duration) {
 // request that cannot be answered any more.
 func (c *conn) enter(ctx *fasthttp.RequestCtx, epoch time.Time) bool {
 	word := c.word.Load()
-	if stateOf(word) != StateActive {
+	if stateOf(word) != StateActive || word&flagSlow != 0 {
 		return false
 	}
 	if word&flagPipelines != 0 {
@@ -215,8 +217,8 @@ func (c *conn) enter(ctx *fasthttp.RequestCtx, epoch time.Time) bool {
 	n += copy(c.route[n:], " ")
 	n += copy(c.route[n:], ctx.Path())
 	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
-	c.word.Or(flagRoute | flagInside)
-	return true
+	// Nobody else changes the word, save who finds the client too slow.
+	return c.word.CompareAndSwap(word, word|flagRoute|flagInside)
 }
 
 func (c *conn) leave() { c.word.And(^uint64(flagInside)) }
@@ -324,7 +326,7 @@ func (c *conn) info(now time.Duration) ConnInfo {
 	return ConnInfo{
 		ID:       c.id,
 		State:    c.state(),
-		Remote:   addrString(c.RemoteAddr()),
+		Remote:   addrString(c.remoteAddr()),
 		Local:    addrString(c.LocalAddr()),
 		Route:    c.currentRoute(),
 		Requests: c.word.Load() / oneRequest,
@@ -345,11 +347,18 @@ func addrString(a net.Addr) string {
 // chains what the user has set, and replaces nothing.
 func (s *Server) observe() {
 	h := s.HTTP
-	s.handler, s.connState, s.errorHandler = h.Handler, h.ConnState, h.ErrorHandler
+	s.handler = h.Handler
+	s.catchCallbacks()
 	h.Handler = s.serveRequest
 	h.ConnState = s.setConnState
 	h.ErrorHandler = s.serveError
+	if s.TLSHandshakeTimeout > 0 && h.TLSConfig != nil && h.ReadTimeout <= 0 {
+		h.ReadTimeout = forever // fasthttp would set the handshake no deadline, nor lift ours
+	}
 }
+
+// forever is as good as no limit, and no overflow when it is added to the time.
+const forever = 100 * 365 * 24 * time.Hour
 
 func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	switch st {
@@ -390,22 +399,26 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 }
 
 // addConn takes a connection that has just been accepted. It reports false, and
-// leaves it alone, if that is one too many even to be refused.
-func (s *Server) addConn(nc net.Conn) bool {
+// leaves it alone, if that is one too many even to be refused. Whose it is, only its
+// preface tells, if it has one.
+func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
 	now := s.now()
 	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
+	if s.limits.admit() {
+		if !hasPreface {
+			s.admitClient(c)
+		}
+	} else {
+		s.beginRefusal(c, tooManyConns)
+	}
 	silence := s.HTTP.IdleTimeout
-	if c.ip, c.refused = s.limits.admit(nc.RemoteAddr()); c.refused != admitted {
-		s.noteRefused(c.refused, nc.RemoteAddr())
-		if s.limits.refusing.Add(1) > maxRefusing {
+	if c.refused != admitted {
+		if s.limits.refusing.Load() > maxRefusing {
 			s.limits.refusing.Add(-1)
 			return false
 		}
-		c.word.Store(uint64(stateRefused))
 		silence = refusedSilence
-	} else {
-		s.acceptedAll.Add(1)
 	}
 	if s.phases.load() >= PhaseDraining {
 		s.accepted.Add(1)
@@ -477,11 +490,17 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	if s.cutting.Load() || !c.enter(ctx, s.epoch) {
+		if c.word.Load()&flagSlow != 0 { // its last byte came with the verdict
+			s.serveError(ctx, os.ErrDeadlineExceeded)
+			ctx.SetConnectionClose()
+			return
+		}
 		cut(c.Conn) // else fasthttp would answer, and with a 200
 		ctx.Error("the server is going down", fasthttp.StatusServiceUnavailable)
 		ctx.SetConnectionClose()
 		return
 	}
+	c.showRemote(ctx)
 	s.handler(ctx)
 	c.leave()
 	c.endClientContext()
@@ -530,6 +549,7 @@ func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 			_ = c.Close()
 			return
 		}
+		c.showRemote(ctx)
 		c.lingerAfter()
 	}
 	if s.errorHandler != nil {

@@ -41,10 +41,32 @@
 // net.Conn of it. A parked connection is idle in all else: its idle timeout, the
 // drain's last call, Conns and Report go on. Plain TCP and Unix sockets on Linux.
 //
+// # Faults and floods
+//
+// The accept loop goes on whatever accept(2) fails with. While no descriptor is left,
+// those who connect are answered by one that is held in reserve; see Server.Starving. A
+// connection beyond HTTP.Concurrency or HTTP.MaxConnsPerIP is answered at its first byte,
+// in its own goroutine, and closed: over TLS too, and whatever it is still sending.
+// Server.Totals counts all of it. A panic of a callback is an event.
+//
+// # Clients that are slow
+//
+// Server.MinReadRate and Server.MinWriteRate end a client that sends a request, or
+// takes a response, in dribs and drabs: with a 408, and with a reset. The kernel is
+// asked, about once a second, how far those have got that are still at it; a request
+// pays nothing. TCP on Linux.
+//
 // # Clients that have gone
 //
 // Server.ClientContext gives a handler a context that ends when its client has
 // disconnected. It is watched by the connection's end alone: no byte is read for it.
+//
+// # What comes before HTTP
+//
+// Server.Preface reads what a load balancer puts in front of a connection, as the
+// header of the PROXY protocol, and says whose connection it is. It blocks no accept
+// loop, and fasthttp serves the connection itself. Until its preface is complete, a
+// connection has sent nothing, for the contract's line 7 too.
 //
 // # A close that destroys no response
 //

@@ -17,12 +17,17 @@ const (
 	EventSignal                       // Name: a signal was received
 	EventAcceptRetry                  // Addr, Err, Duration: accepting failed and is retried after Duration
 	EventListenFail                   // Addr, Err: a listener failed for good, which begins the drain
-	EventPanic                        // Name, Err: tracked work panicked
+	EventPanic                        // Name, Err, a *PanicError: tracked work or a callback panicked
 	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
 	EventRefused                      // Name (why), Addr (whose): a connection was refused; at most once a minute for each reason
+	EventPrefaceFail                  // Addr, Err: Server.Preface failed for a connection from Addr, which was closed
+	EventTooSlow                      // Name ("request" or "response"), Addr: a client was too slow with it, and is cut; see Server.MinReadRate
 )
 
-var eventNames = [...]string{"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked", "refused"}
+var eventNames = [...]string{
+	"phase", "listening", "hook", "signal", "accept retry", "listener failed", "panic", "not parked", "refused", "preface failed",
+	"too slow",
+}
 
 func (k EventKind) String() string {
 	if k < 0 || int(k) >= len(eventNames) {
@@ -68,5 +73,6 @@ func (s *Server) emit(e Event) {
 		return
 	}
 	e.Time = time.Now()
+	defer func() { _ = recover() }() // whom could one tell?
 	s.OnEvent(e)
 }

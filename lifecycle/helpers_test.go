@@ -45,6 +45,9 @@ var parkAfter = sync.OnceValue(func() time.Duration {
 	return d
 })
 
+// LASTCALL_PREFACE gives all tests a Preface that reads nothing: the contract holds for
+// connections that have one, too.
+
 // hello is the handler of tests that do not care.
 func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }
 
@@ -61,6 +64,9 @@ func run(t testing.TB, s *Server) *running {
 	t.Helper()
 	if s.ParkAfter == 0 {
 		s.ParkAfter = parkAfter()
+	}
+	if s.Preface == nil && s.HTTP != nil && os.Getenv("LASTCALL_PREFACE") != "" && s.HTTP.MaxConnsPerIP == 0 {
+		s.Preface = func(net.Conn) (net.Addr, error) { return nil, nil }
 	}
 	r := &running{Server: s, t: t, done: make(chan struct{})}
 	go func() {

@@ -80,18 +80,24 @@ func (s *Server) takeLimits() {
 	s.reserve.hold()
 }
 
-// admit counts a connection that has just been accepted, unless it is one too many.
-func (l *limits) admit(remote net.Addr) (ip *ipConns, why refusalReason) {
+// admit counts a connection, unless it is one too many.
+func (l *limits) admit() bool {
 	if l.admitted.Add(1) > int64(l.conns) {
 		l.admitted.Add(-1)
-		return nil, tooManyConns
+		return false
 	}
+	return true
+}
+
+// admitIP counts a connection among its network's, unless it is one too many there.
+// Where nobody counts, ip is nil.
+func (l *limits) admitIP(client net.Addr) (ip *ipConns, ok bool) {
 	if l.perIP <= 0 {
-		return nil, admitted
+		return nil, true
 	}
-	network, ok := networkOf(remote)
+	network, ok := networkOf(client)
 	if !ok {
-		return nil, admitted
+		return nil, true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,11 +107,10 @@ func (l *limits) admit(remote net.Addr) (ip *ipConns, why refusalReason) {
 		ip = &ipConns{network: network}
 		l.ips[network] = ip
 	case ip.n >= l.perIP:
-		l.admitted.Add(-1)
-		return nil, tooManyPerIP
+		return nil, false
 	}
 	ip.n++
-	return ip, admitted
+	return ip, true
 }
 
 // release is for the end of a connection that was admitted.
@@ -139,6 +144,27 @@ func networkOf(a net.Addr) (netip.Prefix, bool) {
 	}
 	network, err := ip.Prefix(bits)
 	return network, err == nil
+}
+
+// admitClient is for when a connection's client is known.
+func (s *Server) admitClient(c *conn) {
+	ip, ok := s.limits.admitIP(c.remoteAddr())
+	if !ok {
+		s.limits.release(nil)
+		s.beginRefusal(c, tooManyPerIP)
+		return
+	}
+	c.ip = ip
+	s.acceptedAll.Add(1)
+}
+
+// beginRefusal is for a new connection that is not counted. Its end takes it off
+// those that are being refused.
+func (s *Server) beginRefusal(c *conn, why refusalReason) {
+	c.refused = why
+	s.limits.refusing.Add(1)
+	c.word.CompareAndSwap(uint64(StateNew), uint64(stateRefused)) // unless the drain has ended it
+	s.noteRefused(why, c.remoteAddr())
 }
 
 // refuse answers the first byte of a refused connection, and closes it. What follows
@@ -192,6 +218,10 @@ type Totals struct {
 	RefusedPerIP uint64 `json:"refused_per_ip"`
 	// RefusedStarved were connections for which there was no descriptor: a 503.
 	RefusedStarved uint64 `json:"refused_starved"`
+	// SlowRequests were answered with a 408 by MinReadRate, SlowResponses cut by
+	// MinWriteRate.
+	SlowRequests  uint64 `json:"slow_requests"`
+	SlowResponses uint64 `json:"slow_responses"`
 	// AcceptErrors were failures to accept, each retried.
 	AcceptErrors uint64 `json:"accept_errors"`
 	// Parked is how often a connection was parked, and Unparked how often one was
@@ -207,6 +237,8 @@ func (s *Server) Totals() Totals {
 		RefusedConns:   s.refusals[tooManyConns].count.Load(),
 		RefusedPerIP:   s.refusals[tooManyPerIP].count.Load(),
 		RefusedStarved: s.refusals[noDescriptor].count.Load(),
+		SlowRequests:   s.pace.slowRequests.Load(),
+		SlowResponses:  s.pace.slowResponses.Load(),
 		AcceptErrors:   s.acceptErrors.Load(),
 		Parked:         uint64(s.parking.parkings.Load()), //nolint:gosec // counts up from 0
 		Unparked:       s.parking.unparkings.Load(),

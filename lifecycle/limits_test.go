@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -141,6 +142,7 @@ func TestFloodBeyondALimit(t *testing.T) {
 			r.dial().wantEOF()
 		}
 		time.Sleep(refusedSilence)
+		synctest.Wait() // all of them have gone
 		wantRefused(t, r.dial().get("/"), fasthttp.StatusServiceUnavailable)
 		if got := r.Totals().RefusedConns; got != maxRefusing+11 {
 			t.Errorf("%d refused", got)

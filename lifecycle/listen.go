@@ -154,18 +154,29 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 // take makes of a socket what fasthttp is to serve. It returns nil for one that was
-// closed instead.
+// closed instead, or has a preface to be read first.
 func (l *listener) take(nc net.Conn) net.Conn {
 	if err := l.s.keepAlive(nc); err != nil { // it is the connection's fault; for fasthttp, the listener's
 		_ = nc.Close()
 		l.s.acceptErrors.Add(1)
 		return nil
 	}
+	tcp, isTCP := nc.(*net.TCPConn)
+	hasPreface := isTCP && l.s.Preface != nil
 	if l.tls != nil {
-		nc = tls.Server(&counted{Conn: nc}, l.tls)
+		below := &counted{Conn: nc}
+		if d := l.s.TLSHandshakeTimeout; d > 0 {
+			below.handshakeEnd = time.Now().Add(d)
+			below.handshakes.Store(true)
+		}
+		nc = tls.Server(below, l.tls)
 	}
-	if !l.s.addConn(nc) {
+	if !l.s.addConn(nc, hasPreface) {
 		cut(nc)
+		return nil
+	}
+	if hasPreface {
+		l.s.servePreface(tcp, nc)
 		return nil
 	}
 	if l.s.divert(nc) {
@@ -214,6 +225,18 @@ type counted struct {
 	have   int     // bytes of header
 	left   int     // bytes of the record's body
 	inside atomic.Bool
+
+	handshakeEnd time.Time // see Server.TLSHandshakeTimeout
+	handshakes   atomic.Bool
+}
+
+// SetReadDeadline is called by fasthttp before the handshake, with its ReadTimeout,
+// and again after it.
+func (c *counted) SetReadDeadline(t time.Time) error {
+	if c.handshakes.Load() && c.handshakes.Swap(false) && t.After(c.handshakeEnd) {
+		t = c.handshakeEnd
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *counted) Read(b []byte) (int, error) {
@@ -237,6 +260,9 @@ func (c *counted) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// NetConn returns the socket, as that of a tls.Conn does.
+func (c *counted) NetConn() net.Conn { return c.Conn }
 
 // between reports whether all records that have been read from were read in full.
 func (c *counted) between() bool { return !c.inside.Load() }

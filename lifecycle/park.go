@@ -46,13 +46,14 @@ type parking struct {
 }
 
 // parked is what is left of a connection. Whoever takes it out of the set owns its
-// descriptor. It is small on purpose: addresses can be had of the socket.
+// descriptor. It is small on purpose: a socket's addresses can be had of it.
 type parked struct {
 	prev, next      *parked
 	accepted, since time.Duration
 	id, requests    uint64
 	ip              *ipConns
 	fd              int
+	remote          *net.Addr // of its preface
 }
 
 // add puts a connection in the set. mu is held.
@@ -296,7 +297,7 @@ func (s *Server) dropParking(c *conn) {
 func (s *Server) enterParked(c *conn, since time.Duration) {
 	p := &parked{
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
-		accepted: c.accepted, since: since, ip: c.ip,
+		accepted: c.accepted, since: since, ip: c.ip, remote: c.remote.Load(),
 	}
 	s.parking.underWay.Add(-1)
 	s.conns.take(c)
@@ -369,6 +370,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 	}
 	_ = s.keepAlive(nc)
 	c := &conn{Conn: nc, id: p.id, accepted: p.accepted, ip: p.ip}
+	c.remote.Store(p.remote)
 	c.since.Store(int64(p.since))
 	c.word.Store(p.requests*oneRequest | uint64(st))
 	s.conns.put(c)
@@ -461,6 +463,9 @@ func (s *Server) parkedInfos(now time.Duration) (infos []ConnInfo) {
 		in := s.parking.at(p.fd) == p
 		if in {
 			info.Local, info.Remote = addrsOf(p.fd)
+			if p.remote != nil {
+				info.Remote = addrString(*p.remote)
+			}
 		}
 		s.parking.mu.Unlock()
 		if in {

@@ -170,6 +170,9 @@ func TestTLSIsNotParked(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		c.get("/")
 	}
+	for began := time.Now(); r.Counts() != (Counts{Idle: 2}) && time.Since(began) < patience; {
+		time.Sleep(time.Millisecond) // a response comes before its connection is idle
+	}
 	if n := r.Counts(); n != (Counts{Idle: 2}) || said.Load() != 1 {
 		t.Errorf("counts %v, said %d times", n, said.Load())
 	}
@@ -500,6 +503,21 @@ func TestParkedConnectionComesBackAfterItsEnd(t *testing.T) {
 		<-closing
 		if resp := c.get("/"); body(resp) != "hello" {
 			t.Errorf("answered %v", resp.Status)
+		}
+	}
+}
+
+func TestParkedConnectionKeepsItsPrefacesAddress(t *testing.T) {
+	r := prefaced(t, "tcp", &Server{HTTP: quiet(sayRemote), ParkAfter: parkSoon})
+	c := r.dial()
+	c.send(from)
+	for range 3 {
+		if got := body(c.get("/")); got != "192.0.2.7:99" {
+			t.Errorf("remote address %v", got)
+		}
+		r.untilParked(1)
+		if info := r.Conns()[0]; info.Remote != "192.0.2.7:99" || info.Local != c.RemoteAddr().String() {
+			t.Errorf("%+v", info)
 		}
 	}
 }

@@ -34,9 +34,10 @@ var ErrAlreadyRun = errors.New("lifecycle: server has run already")
 // value with HTTP and an address works.
 type Server struct {
 	// HTTP is the server whose life this is, with the user's Handler. Required.
-	// Run puts itself in front of its Handler, ConnState and ErrorHandler, and
-	// calls what was there. The timeouts are set there. What fasthttp's accept loop
-	// would do it does itself, and changes these fields for that:
+	// Run puts itself in front of its Handler, ConnState, ErrorHandler, HeaderReceived,
+	// ContinueHandler and ExpectHandler, and calls what was there. The timeouts are set
+	// there. What fasthttp's accept loop would do it does itself, and changes these
+	// fields for that, and ReadTimeout as TLSHandshakeTimeout says:
 	//
 	//   - Concurrency is how many connections may be open, on all listeners, parked
 	//     and hijacked ones too. Zero is fasthttp.DefaultConcurrency. One more is
@@ -45,6 +46,12 @@ type Server struct {
 	//     bits may have. Zero is no limit. One more gets a 429. Connections are not
 	//     wrapped for it.
 	//   - TCPKeepalive holds for TLS too.
+	//
+	// A panic of these callbacks is an EventPanic: the request is then answered as if
+	// there were no ErrorHandler or HeaderReceived, and refused where it was to be
+	// decided on, with 417 or 500. One of Handler ends the process, as with fasthttp
+	// alone: what to answer and to log is the application's to say, or package
+	// toolkit's. So does one of a callback in TLSConfig.
 	//
 	// IdleTimeout also ends a connection that has never sent a byte, without
 	// a response. With TLSConfig set, TCP listeners opened for Addrs speak TLS.
@@ -89,6 +96,53 @@ type Server struct {
 	// connections, not requests. Zero, the default, is no limit.
 	MaxConnAge time.Duration
 
+	// Preface, if set, reads what comes before TLS and HTTP on each TCP connection that
+	// is accepted, such as the header of the PROXY protocol, and not one byte more. It
+	// is called once a connection, in a goroutine of its own, side by side with others,
+	// and only reads: the connection has a deadline, HTTP.ReadTimeout or, where that is
+	// zero, 10 s. It returns the client's address, which RequestCtx.RemoteAddr and
+	// ConnInfo then give, or nil for the connection's own; RequestCtx.Conn and hooks
+	// see the connection as it is. After an error the connection is closed, and an
+	// EventPrefaceFail says so, unless it is io.EOF or ECONNRESET.
+	//
+	// A connection is new, for the drain as for IdleTimeout, until the first byte after
+	// its preface. It counts for HTTP.Concurrency from its begin, and for
+	// HTTP.MaxConnsPerIP, by the client's address, from the end of its preface. fasthttp
+	// logs none that fail. A connection of a listener handed in that is not a
+	// *net.TCPConn, as one of tls.NewListener, has no preface.
+	Preface func(nc net.Conn) (client net.Addr, err error)
+
+	// MinReadRate is the least rate at which a client has to send a request, header
+	// and body, from its first byte until its handler is called. One that sends less
+	// than Bytes in a time of Per gets a 408, and its connection is closed. The same
+	// goes for a request that is smaller than Bytes and takes longer than Per. Bytes
+	// of TLS count. With StreamRequestBody only what is read before the handler is
+	// measured: after that it may be the handler that is slow. The time of
+	// HTTP.ExpectHandler and ContinueHandler counts. The zero Rate, the default, asks
+	// for nothing.
+	//
+	// It is seen to about once a second, or ten times in Per where that is short, on
+	// TCP sockets on Linux; those of Unix sockets and other systems are
+	// not measured.
+	MinReadRate Rate
+
+	// MinWriteRate is the least rate at which a client has to take a response, from
+	// when the handler has returned, streams included, to when the client's kernel has
+	// acknowledged it. One that takes less than Bytes in a time of Per, though more
+	// waits for it, is reset: it must not take what it got for the whole. So is one
+	// whose connection is idle, but whose last response has not been taken. A stream
+	// that has nothing to send is not measured, nor are hijacked and parked
+	// connections. A client that does not read is seen in steps of what its kernel
+	// buffers, a sixteenth of its receive buffer, some 8 kB: Per should be longer than
+	// those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
+	MinWriteRate Rate
+
+	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
+	// for Addrs, from when the connection is accepted. Without it, or where it is
+	// longer, HTTP.ReadTimeout ends a handshake. Run sets an HTTP.ReadTimeout of zero to
+	// 100 years for it. Zero, the default, is no limit.
+	TLSHandshakeTimeout time.Duration
+
 	// ShutdownDelay is how long the server keeps accepting after the drain has
 	// begun, for load balancers that need time to notice that readiness is red.
 	// Zero, the default, is no delay.
@@ -129,7 +183,8 @@ type Server struct {
 	Divert func(a *Adopted)
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it
-	// happens: it must be safe for concurrent use, and quick.
+	// happens: it must be safe for concurrent use, and quick. A panic of it is
+	// dropped.
 	OnEvent func(Event)
 
 	initOnce sync.Once
@@ -143,6 +198,7 @@ type Server struct {
 
 	conns     table
 	parking   parking
+	pace      pace
 	clients   clients
 	kept      kept
 	lingering lingering
@@ -272,6 +328,7 @@ func (s *Server) start() (ready bool, err error) {
 	s.observe()
 	s.takeLimits()
 	s.startParking()
+	s.startPace()
 	for _, l := range s.openListeners() {
 		s.accepting.Add(1)
 		go s.acceptLoop(l)
@@ -295,6 +352,14 @@ func (s *Server) check() error {
 	}
 	if s.MaxConnAge < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.MaxConnAge is negative: %v", s.MaxConnAge))
+	}
+	for name, r := range map[string]Rate{"MinReadRate": s.MinReadRate, "MinWriteRate": s.MinWriteRate} {
+		if r.Bytes < 0 || r.Per < 0 || (r.Bytes == 0) != (r.Per == 0) {
+			errs = append(errs, fmt.Errorf("lifecycle: Server.%s is no rate: %d bytes per %v", name, r.Bytes, r.Per))
+		}
+	}
+	if s.TLSHandshakeTimeout < 0 {
+		errs = append(errs, fmt.Errorf("lifecycle: Server.TLSHandshakeTimeout is negative: %v", s.TLSHandshakeTimeout))
 	}
 	if s.ShutdownDelay < 0 {
 		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
@@ -334,6 +399,7 @@ func (s *Server) closeListeners() {
 // exit runs the exit hooks and closes the life.
 func (s *Server) exit(err error) error {
 	s.stopParking()
+	s.stopPace()
 	s.clients.stop()
 	s.reserve.mu.Lock()
 	s.reserve.release()
@@ -359,7 +425,7 @@ func (s *Server) enterPhase(p Phase, cause string) {
 }
 
 // orDefault is d, or def where d is zero.
-func orDefault(d, def time.Duration) time.Duration {
+func orDefault[T int | time.Duration](d, def T) T {
 	if d == 0 {
 		return def
 	}

@@ -302,7 +302,7 @@ func TestAcceptSurvivesTemporaryErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	errs := make(chan error, 10)
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED} {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENOMEM, syscall.ECONNABORTED} {
 		errs <- &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}
 	}
 	var pauses []time.Duration
@@ -320,6 +320,39 @@ func TestAcceptSurvivesTemporaryErrors(t *testing.T) {
 	}
 	if len(pauses) != 3 || pauses[0] != minAcceptPause || pauses[2] != 4*minAcceptPause {
 		t.Errorf("pauses %v", pauses)
+	}
+}
+
+// resetting is a listener whose first connection has failed before its options are
+// set; fasthttp's Serve ends on that.
+type resetting struct {
+	net.Listener
+	did bool // belongs to the accept loop
+}
+
+func (r *resetting) Accept() (net.Conn, error) {
+	nc, err := r.Listener.Accept()
+	if err == nil && !r.did {
+		r.did = true
+		_ = nc.Close()
+	}
+	return nc, err
+}
+
+func TestAConnectionWhoseOptionsFailIsDropped(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := quiet(hello)
+	h.TCPKeepalive = true
+	r := run(t, &Server{HTTP: h, Listeners: []net.Listener{&resetting{Listener: ln}}})
+	r.dial().wantEOF()
+	if resp := r.dial().get("/"); body(resp) != "hello" {
+		t.Errorf("the next one: %v", resp.Status)
+	}
+	if totals := r.Totals(); totals.AcceptErrors != 1 || totals.Accepted != 1 {
+		t.Errorf("totals %+v", totals)
 	}
 }
 

@@ -46,7 +46,7 @@ func (l *listener) turnAway() (n int) {
 	r := &l.s.reserve
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for n < maxTurnedAway && r.hold() {
+	for n < maxTurnedAway && r.hold() && !hasDescriptor() { // others give theirs back meanwhile
 		r.release()
 		if !turnOneAway(l.Listener, response) {
 			break
@@ -72,10 +72,18 @@ func (l *listener) noLongerStarves() {
 	if l.starving.Load() == nil {
 		return
 	}
-	if f, err := os.Open(os.DevNull); err == nil {
-		_ = f.Close()
+	if hasDescriptor() {
 		l.starving.Store(nil)
 	}
+}
+
+// hasDescriptor reports whether the process can open one more.
+func hasDescriptor() bool {
+	f, err := os.Open(os.DevNull)
+	if err == nil {
+		_ = f.Close()
+	}
+	return err == nil
 }
 
 // Starving returns the error by which a listener fails to accept connections at

@@ -73,9 +73,7 @@ func (s *Server) Go(name string, f func(ctx context.Context)) {
 	go func() {
 		defer s.signalChange()
 		defer s.work.remove(id)
-		if err := guard(func() error { f(ctx); return nil }); err != nil {
-			s.emit(Event{Kind: EventPanic, Name: name, Err: err})
-		}
+		s.try(name, func() { f(ctx) })
 	}()
 }
 
@@ -87,12 +85,20 @@ func (s *Server) Go(name string, f func(ctx context.Context)) {
 //
 // It costs a lock a request: it is for handlers that something may abandon. They
 // end in time by watching Draining, or, at the deadline, Context.
+//
+// A panic of h is answered with a 500, and reported as an event: in the goroutine in
+// which TimeoutHandler runs it nothing else could catch it.
 func (s *Server) Track(name string, h fasthttp.RequestHandler) fasthttp.RequestHandler {
 	s.init()
 	return func(ctx *fasthttp.RequestCtx) {
 		id := s.work.add(name)
 		defer s.signalChange()
 		defer s.work.remove(id)
-		h(ctx)
+		if !s.try(name, func() { h(ctx) }) {
+			if ctx.Hijacked() {
+				ctx.Hijack(nil)
+			}
+			ctx.Error(fasthttp.StatusMessage(fasthttp.StatusInternalServerError), fasthttp.StatusInternalServerError)
+		}
 	}
 }

@@ -1,14 +1,17 @@
 package toolkit
 
 import (
+	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 )
 
-// logAccess writes a line for each request whose handler ran: at level info, 5xx
-// at error, those of the health endpoints at debug. A line that the logger would
+// logAccess writes a line for each request that fasthttp could read: at level info,
+// 5xx at error, those of the health endpoints at debug. One that strict has refused
+// says why, as "refused". A line that the logger would
 // drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
@@ -24,16 +27,20 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		method := append(buf.method[:0], ctx.Method()...)
 		path := append(buf.path[:0], ctx.Path()...)
 		id := append(buf.id[:0], ctx.Request.Header.PeekBytes(headerRequestID)...)
+		client, _ := ctx.UserValue(clientIPKey{}).(netip.Addr)
 		began := ctx.Time()
 		next(ctx)
 
-		resp, route, level := &ctx.Response, "", zerolog.InfoLevel
+		resp, route, refused, level := &ctx.Response, "", "", zerolog.InfoLevel
 		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
 			resp = timedOut
 		} else if m := matchedOf(ctx); m != nil {
 			route = m.pattern
 			if m.health {
 				level = zerolog.DebugLevel
+			}
+			if route == "" {
+				refused, _ = ctx.UserValue(refusedKey{}).(string)
 			}
 		}
 		code := resp.StatusCode()
@@ -56,8 +63,15 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if resp.IsBodyStream() {
 			e.Bool("stream", true)
 		}
+		if refused != "" {
+			e.Str("refused", refused)
+		}
+		remote := fmt.Stringer(ctx.RemoteAddr())
+		if client.IsValid() {
+			remote = client
+		}
 		e.Dur("duration", time.Since(began)).
-			Stringer("remote", ctx.RemoteAddr()).
+			Stringer("remote", remote).
 			Bytes("request_id", id).
 			Msg("request")
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -37,8 +38,12 @@ func variants() []variant {
 		{"bare", getRequest, false, serveBare},
 		{"lifecycle", getRequest, false, serveLifecycle},
 		{"toolkit", getRequest, false, toolkit(zerolog.Nop())},
+		{"toolkit-not-strict", getRequest, false, func(t testing.TB, ln net.Listener) { run(t, quiet().Strict(false).Get("/", hello).Listener(ln)) }},
 		{"toolkit-own-id", ownIDRequest, false, toolkit(zerolog.Nop())},
 		{"toolkit-body", postRequest, false, toolkit(zerolog.Nop())},
+		{"toolkit-max-in-flight", getRequest, false, func(t testing.TB, ln net.Listener) {
+			run(t, quiet().MaxInFlight(100, time.Second).Get("/", hello).Listener(ln))
+		}},
 		{"toolkit-log-disabled", getRequest, false, toolkit(discard.Level(zerolog.Disabled))},
 		{"toolkit-log-warn", getRequest, false, toolkit(discard.Level(zerolog.WarnLevel))},
 		{"toolkit-log-info", getRequest, true, toolkit(discard.Level(zerolog.InfoLevel))},

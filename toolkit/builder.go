@@ -8,7 +8,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -25,8 +29,12 @@ const (
 	// DefaultReadBodyTimeout lets DefaultMaxBodySize through at 70 kB/s, slow
 	// mobile links included.
 	DefaultReadBodyTimeout = time.Minute
+	// DefaultTLSHandshakeTimeout is ample for two round trips, and no longer than a
+	// plain client has for its header.
+	DefaultTLSHandshakeTimeout = DefaultReadHeaderTimeout
 	// DefaultWriteTimeout ends a client that does not read its response. Streams
-	// are exempt: how long they last is the application's business.
+	// are exempt: how long they last is the application's business, save for
+	// DefaultMinWriteRate.
 	DefaultWriteTimeout = time.Minute
 	// DefaultIdleTimeout exceeds the 60 s after which load balancers commonly
 	// drop an idle connection (AWS ALB and nginx among them). Who closes first
@@ -41,9 +49,25 @@ const (
 	DefaultReadyTimeout = 900 * time.Millisecond
 )
 
+// The least rates of a client, unless others are set. Both are 240 bytes a second,
+// which any link manages and Kestrel asks for, too:
+// https://learn.microsoft.com/aspnet/core/fundamentals/servers/kestrel/options
+// What differs is the longest pause.
+var (
+	// DefaultMinReadRate outlasts three losses in a row of a client's segment, after
+	// which TCP waits for 1, 2 and 4 s (RFC 6298, section 5).
+	DefaultMinReadRate = lifecycle.Rate{Bytes: 2400, Per: 10 * time.Second}
+	// DefaultMinWriteRate outlasts a client that has to write to a slow disk what it
+	// reads, and the 8 kB or so in which its kernel makes room.
+	DefaultMinWriteRate = lifecycle.Rate{Bytes: 4800, Per: 20 * time.Second}
+)
+
 // UntilIdle is the LastCall that lets the drain wait until clients and idle
 // timeouts have closed every connection.
 const UntilIdle = lifecycle.UntilIdle
+
+// maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
+const maxHeaderSize = 16 << 20
 
 // Middleware wraps a handler.
 type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
@@ -70,6 +94,9 @@ type config struct {
 
 	readHeaderTimeout time.Duration
 	readBodyTimeout   time.Duration
+	handshakeTimeout  time.Duration
+	minReadRate       lifecycle.Rate
+	minWriteRate      lifecycle.Rate
 	writeTimeout      time.Duration
 	idleTimeout       time.Duration
 	parkAfter         time.Duration
@@ -80,13 +107,26 @@ type config struct {
 	abortTimeout      time.Duration
 	hookTimeout       time.Duration
 	readyTimeout      time.Duration
+	gracePeriod       time.Duration
+
+	drainSet, abortSet, hookSet bool // DrainTimeout, AbortTimeout, HookTimeout were called
 
 	maxHeaderSize      int
 	maxBodySize        int
 	maxConns           int
 	maxConnsPerIP      int
 	maxRequestsPerConn int
+	maxInFlight        int
+	maxWait            time.Duration
+	streamRequestBody  bool
 	keepAlive          bool
+	strict             bool
+
+	trusts        bool // TrustedProxies was called
+	trustHeader   string
+	trustNetworks []string
+	proxied       bool // ProxyProtocol was called
+	proxyNetworks []string
 
 	logger     zerolog.Logger
 	accessLog  bool
@@ -116,6 +156,9 @@ func New() *Builder {
 	return &Builder{config: config{
 		readHeaderTimeout: DefaultReadHeaderTimeout,
 		readBodyTimeout:   DefaultReadBodyTimeout,
+		handshakeTimeout:  DefaultTLSHandshakeTimeout,
+		minReadRate:       DefaultMinReadRate,
+		minWriteRate:      DefaultMinWriteRate,
 		writeTimeout:      DefaultWriteTimeout,
 		idleTimeout:       DefaultIdleTimeout,
 		lastCall:          lifecycle.DefaultLastCall,
@@ -126,6 +169,7 @@ func New() *Builder {
 		maxHeaderSize:     DefaultMaxHeaderSize,
 		maxBodySize:       DefaultMaxBodySize,
 		keepAlive:         true,
+		strict:            true,
 		logger:            zerolog.New(os.Stderr).Level(zerolog.InfoLevel).With().Timestamp().Logger(),
 		accessLog:         true,
 		livez:             "/livez",
@@ -184,6 +228,33 @@ func (b *Builder) ReadBodyTimeout(d time.Duration) *Builder {
 	return b
 }
 
+// TLSHandshakeTimeout is how long a TLS handshake may take on an address of Addr;
+// ReadHeaderTimeout, if it is shorter, ends it as well. 0 is no limit. See
+// DefaultTLSHandshakeTimeout.
+func (b *Builder) TLSHandshakeTimeout(d time.Duration) *Builder {
+	b.handshakeTimeout = d
+	return b
+}
+
+// MinReadRate has a client send at least so many bytes of a request in any time of
+// per, or get a 408. A request that is smaller has to be there within per. MinReadRate(0,
+// 0) asks for nothing. It is for TCP on Linux; see DefaultMinReadRate, and
+// lifecycle.Server.MinReadRate for what is measured.
+func (b *Builder) MinReadRate(bytes int, per time.Duration) *Builder {
+	b.minReadRate = lifecycle.Rate{Bytes: bytes, Per: per}
+	return b
+}
+
+// MinWriteRate has a client take at least so many bytes of a response in any time of
+// per, streams included, if so many wait for it; else its connection is reset.
+// MinWriteRate(0, 0) asks for nothing, and is for clients that stop reading for long,
+// as players of videos do. It is for TCP on Linux; see DefaultMinWriteRate, and
+// lifecycle.Server.MinWriteRate for what is measured.
+func (b *Builder) MinWriteRate(bytes int, per time.Duration) *Builder {
+	b.minWriteRate = lifecycle.Rate{Bytes: bytes, Per: per}
+	return b
+}
+
 // WriteTimeout is how long a client may take to read a response that is not a
 // stream; files sent by ctx.SendFile are streams. 0 is no limit, and leaves it to
 // handlers to set a deadline for a stream. See DefaultWriteTimeout.
@@ -226,23 +297,26 @@ func (b *Builder) LastCall(d time.Duration) *Builder {
 }
 
 // DrainTimeout is how long the drain may take before contexts are cancelled. 0
-// is no limit. The default is lifecycle.DefaultDrainTimeout.
+// is no limit. The default is lifecycle.DefaultDrainTimeout, or what
+// TerminationGracePeriod leaves.
 func (b *Builder) DrainTimeout(d time.Duration) *Builder {
-	b.drainTimeout = d
+	b.drainTimeout, b.drainSet = d, true
 	return b
 }
 
 // AbortTimeout is how long handlers have after that, before connections are cut.
-// 0 is none. The default is lifecycle.DefaultAbortTimeout.
+// 0 is none. The default is lifecycle.DefaultAbortTimeout, or less where
+// TerminationGracePeriod is short.
 func (b *Builder) AbortTimeout(d time.Duration) *Builder {
-	b.abortTimeout = d
+	b.abortTimeout, b.abortSet = d, true
 	return b
 }
 
 // HookTimeout is how long a hook may take that sets no timeout of its own. 0 is
-// no limit. The default is lifecycle.DefaultHookTimeout.
+// no limit. The default is lifecycle.DefaultHookTimeout, for exit hooks less where
+// TerminationGracePeriod is short.
 func (b *Builder) HookTimeout(d time.Duration) *Builder {
-	b.hookTimeout = d
+	b.hookTimeout, b.hookSet = d, true
 	return b
 }
 
@@ -254,7 +328,8 @@ func (b *Builder) ReadyTimeout(d time.Duration) *Builder {
 }
 
 // MaxHeaderSize is how many bytes a request's header may have; more is a 431. It
-// is also the size of each connection's read buffer. See DefaultMaxHeaderSize.
+// is also the size of each connection's read buffer, and 16 MB at most. See
+// DefaultMaxHeaderSize.
 func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 	b.maxHeaderSize = bytes
 	return b
@@ -264,6 +339,37 @@ func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 // DefaultMaxBodySize.
 func (b *Builder) MaxBodySize(bytes int) *Builder {
 	b.maxBodySize = bytes
+	return b
+}
+
+// StreamRequestBody has handlers run when a request's header and at most 8 kB of its
+// body have come; they read the body from ctx.RequestBodyStream(). The default,
+// false, reads it into memory first.
+//
+// MaxBodySize holds, which fasthttp alone does not see to: a Content-Length over it is
+// a 413 before the handler runs, and the read of a chunked body fails with
+// fasthttp.ErrBodyTooLarge where it passes the limit. A body that is cut short ends
+// in io.ErrUnexpectedEOF or another error, never in io.EOF; one that takes longer than
+// ReadBodyTimeout in os.ErrDeadlineExceeded. After each of them the connection is
+// closed with the response. ctx.PostBody and ctx.FormValue have no way to return
+// such an error: of a broken body PostBody returns the error's text. A form is parsed
+// when a handler asks for it. The MaxRequestBodySize that a HeaderReceived returns for
+// one request is not heeded.
+func (b *Builder) StreamRequestBody(on bool) *Builder {
+	b.streamRequestBody = on
+	return b
+}
+
+// MaxInFlight is how many requests may be with their handlers at a time. One more
+// waits for up to wait, first come, first served; then it gets a 503 with a
+// Retry-After, as it does at once when the drain's deadline comes. Its connection is
+// kept alive. Middleware added with Use counts as handler; the health endpoints are
+// exempt, and do not wait. A request counts until its handler has returned: not
+// while its response is written or streamed, nor for a hijacked connection, nor for a
+// handler that fasthttp.TimeoutHandler has given up on, though that still runs. See
+// Server.InFlight. The default, 0, is no limit.
+func (b *Builder) MaxInFlight(n int, wait time.Duration) *Builder {
+	b.maxInFlight, b.maxWait = n, wait
 	return b
 }
 
@@ -305,6 +411,37 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 	return b
 }
 
+// Strict says whether requests that a proxy in front, or anyone on their way, may
+// have read differently are refused, with a 400 and the end of the connection. The
+// default is true; false leaves it to fasthttp, which reads most that are doubtful
+// as RFC 9112 allows. It costs some 30 ns for a small GET, 110 ns for a browser's,
+// and allocates nothing. What it refuses beyond what fasthttp itself refuses:
+//
+//   - Transfer-Encoding beside Content-Length, or other than "chunked" (RFC 9112,
+//     sections 6.1 and 6.3)
+//   - header lines that end without CR, continue on the next line, or have a space
+//     in their name (sections 2.2, 5.1 and 5.2)
+//   - versions other than HTTP/1.0 and HTTP/1.1 (section 2.3)
+//   - a target with a fragment, and one whose authority is not Host's: section 3.2.2
+//     has a server ignore Host then, but a handler may not know (section 3.2). So
+//     too "//a/b?c=d://e", of which fasthttp takes a for the authority
+//   - a Host that is not a name or an address, or has percent-encoding (section 3.2)
+//   - fields behind a chunked body, which fasthttp mixes with those of the header
+//     (RFC 9110, section 6.5.1)
+//
+// With StreamRequestBody those fields have not come yet when the handler is called:
+// there, a connection ends after a chunked body that the handler has not read to its
+// end, or that had some. It ends after a CONNECT too that no hijack answers: a proxy takes what follows a 2xx for a tunnel
+// and looks at nothing in it (RFC 9110, section 9.3.6). Not seen, and left as section
+// 2.2 allows, are a bare LF behind the request line or the last chunk, and empty
+// lines before a request. net/http refuses less: it reads lines without CR, folded
+// ones and fragments, has Transfer-Encoding overrule Content-Length and a target's
+// authority Host, and keeps trailers apart.
+func (b *Builder) Strict(on bool) *Builder {
+	b.strict = on
+	return b
+}
+
 // Logger takes the log: what happens in the server's life, a line a request, and
 // panics. The default writes JSON to standard error from level info on;
 // zerolog.Nop() is silence, and free.
@@ -320,7 +457,7 @@ func (b *Builder) AccessLog(on bool) *Builder {
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Recover(m1(m2(routes))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b
@@ -389,7 +526,8 @@ func (b *Builder) Run() error {
 
 // Build checks what was recorded and makes a server of it; what is called on the
 // Builder later does not change that server. All mistakes come back together,
-// each naming the call that made it.
+// each naming the call that made it. What is only dangerous is in the server's
+// Warnings.
 func (b *Builder) Build() (*Server, error) {
 	errs := append(b.mistakes(), b.groups...)
 	tlsConfig, err := b.loadTLS()
@@ -397,16 +535,26 @@ func (b *Builder) Build() (*Server, error) {
 	s := &Server{log: b.logger}
 	handler, err := s.route(b)
 	errs = append(errs, err)
+	preface, err := b.preface()
+	errs = append(errs, err)
 	d, netErrs := s.dispatch(b)
 	if err := errors.Join(append(errs, netErrs...)...); err != nil {
 		return nil, err
 	}
 	s.handler = handler
 	h := b.newHTTP(tlsConfig, s)
-	if err := guard(func() error { b.finishHTTP(h); return nil }); err != nil {
+	own := h.Handler
+	if err := guard(func() error { b.callConfigure(h); return nil }); err != nil {
 		return nil, fmt.Errorf("toolkit: Configure: %w", err)
 	}
+	if h.Handler == nil {
+		return nil, errors.New("toolkit: Configure: Handler is nil")
+	}
+	replaced := !sameHandler(h.Handler, own)
+	b.finishHTTP(h, s)
 	s.Server = b.newLifecycle(h, s)
+	s.Preface = preface
+	s.warnings = b.warnings(h, s.Server, replaced)
 	if d != nil {
 		s.mount(b, d)
 	}
@@ -423,13 +571,23 @@ func (b *Builder) mistakes() (errs []error) {
 		d    time.Duration
 	}{
 		{"ReadHeaderTimeout", b.readHeaderTimeout}, {"ReadBodyTimeout", b.readBodyTimeout},
+		{"TLSHandshakeTimeout", b.handshakeTimeout},
 		{"WriteTimeout", b.writeTimeout}, {"IdleTimeout", b.idleTimeout}, {"ParkAfter", b.parkAfter},
 		{"MaxConnAge", b.maxConnAge},
 		{"ShutdownDelay", b.shutdownDelay}, {"LastCall", b.lastCall}, {"DrainTimeout", b.drainTimeout},
 		{"AbortTimeout", b.abortTimeout}, {"HookTimeout", b.hookTimeout}, {"ReadyTimeout", b.readyTimeout},
+		{"TerminationGracePeriod", b.gracePeriod},
 	} {
 		if v.d < 0 {
 			wrong("%s(%v): negative", v.call, v.d)
+		}
+	}
+	for _, v := range []struct {
+		call string
+		lifecycle.Rate
+	}{{"MinReadRate", b.minReadRate}, {"MinWriteRate", b.minWriteRate}} {
+		if v.Bytes < 0 || v.Per < 0 || (v.Bytes == 0) != (v.Per == 0) {
+			wrong("%s(%d, %v): not a rate", v.call, v.Bytes, v.Per)
 		}
 	}
 	for _, v := range []struct {
@@ -443,7 +601,20 @@ func (b *Builder) mistakes() (errs []error) {
 			wrong("%s(%d): less than %d", v.call, v.n, v.least)
 		}
 	}
-	if b.lastCall == UntilIdle && b.idleTimeout == 0 && b.drainTimeout == 0 {
+	if b.maxInFlight < 0 || b.maxWait < 0 {
+		wrong("MaxInFlight(%d, %v): negative", b.maxInFlight, b.maxWait)
+	}
+	if b.maxHeaderSize > maxHeaderSize {
+		wrong("MaxHeaderSize(%d): more than %d, and each connection has a buffer of that size", b.maxHeaderSize, maxHeaderSize)
+	}
+	if b.gracePeriod > 0 && b.graceLeft() <= 0 {
+		call := fmt.Sprintf("ShutdownDelay(%v)", b.shutdownDelay)
+		if b.abortSet {
+			call += fmt.Sprintf(" and AbortTimeout(%v)", b.abortTimeout)
+		}
+		wrong("TerminationGracePeriod(%v): no time to drain beside %s", b.gracePeriod, call)
+	}
+	if drain, _, _ := b.ends(); b.lastCall == UntilIdle && b.idleTimeout == 0 && drain == 0 {
 		wrong("LastCall(UntilIdle) with IdleTimeout(0) and DrainTimeout(0): the drain may never end")
 	}
 	errs = append(errs, b.listenMistakes()...)
@@ -487,6 +658,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 			_, err = net.LookupPort("tcp", port)
 		}
 		switch {
+		case strings.ContainsFunc(addr, unicode.IsControl): // net's errors quote nothing
+			wrong("Addr(%q): a control character", addr)
 		case err != nil:
 			wrong("Addr(%q): %w", addr, err)
 		case port != "0" && port != "" && seen[net.JoinHostPort(host, port)]:
@@ -495,7 +668,7 @@ func (b *Builder) listenMistakes() (errs []error) {
 		seen[net.JoinHostPort(host, port)] = true
 	}
 	for i, ln := range b.listeners {
-		if ln == nil {
+		if v := reflect.ValueOf(ln); ln == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 			wrong("Listener: listener %d is nil", i)
 		}
 	}
@@ -508,6 +681,8 @@ func (b *Builder) listenMistakes() (errs []error) {
 		wrong("nowhere to listen: call Addr, Unix or Listener")
 	case hasTLS && len(b.addrs) == 0:
 		wrong("TLS without a TCP address: call Addr")
+	case b.proxied && len(b.addrs)+len(b.listeners) == 0:
+		wrong("ProxyProtocol without a TCP address: call Addr or Listener")
 	}
 	return errs
 }
@@ -523,6 +698,9 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		config := b.tlsConfig.Clone()
 		if len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")
+		}
+		if slices.Contains(config.NextProtos, "h2") {
+			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which fasthttp does not speak: clients that choose it would get no answer")
 		}
 		return config, nil
 	case b.files != nil:
@@ -556,41 +734,54 @@ func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
 		MaxConnsPerIP:      b.maxConnsPerIP,
 		MaxRequestsPerConn: b.maxRequestsPerConn,
 		DisableKeepalive:   !b.keepAlive,
+		StreamRequestBody:  b.streamRequestBody,
 		Logger:             httpLog{&s.log},
 		// What a client learns of the server is the application's to say.
 		NoDefaultServerHeader: true,
 	}
 }
 
-// finishHTTP has the user's hand laid on the server, and puts around what came of
-// it what must not get lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server) {
+func (b *Builder) callConfigure(h *fasthttp.Server) {
 	for _, f := range b.configure {
 		f(h)
 	}
+}
+
+// finishHTTP puts around what Configure has made of the server what must not get
+// lost.
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+	if h.StreamRequestBody {
+		limitStreams(h)
+	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
-		h.HeaderReceived = bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
+		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
 	}
 	if h.IdleTimeout == 0 {
 		h.IdleTimeout = orForever(0) // fasthttp would take ReadTimeout
 	}
 }
 
+// forever is as good as no limit.
+const forever = 100 * 365 * 24 * time.Hour
+
 // orForever is d, or for 0 as good as no limit, where fasthttp takes 0 for
 // something else.
 func orForever(d time.Duration) time.Duration {
 	if d == 0 {
-		return 100 * 365 * 24 * time.Hour
+		return forever
 	}
 	return d
 }
 
 // bodyTimeout gives a request's body a time of its own, where fasthttp knows one
 // for header and body together.
-func bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.RequestConfig) func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
 	return func(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
 		if next != nil {
-			rc = next(h)
+			// Caught here, so that the timeout holds all the same.
+			if err := guard(func() error { rc = next(h); return nil }); err != nil {
+				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
+			}
 		}
 		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
 			rc.ReadTimeout = d
@@ -600,6 +791,7 @@ func bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader) fasthttp.Re
 }
 
 func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server {
+	drain, abort, hook := b.ends()
 	l := &lifecycle.Server{
 		HTTP:          h,
 		Addrs:         append([]string(nil), b.addrs...),
@@ -607,12 +799,16 @@ func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server 
 		Listeners:     append([]net.Listener(nil), b.listeners...),
 		ParkAfter:     b.parkAfter,
 		MaxConnAge:    b.maxConnAge,
+		MinReadRate:   b.minReadRate,
+		MinWriteRate:  b.minWriteRate,
 		ShutdownDelay: b.shutdownDelay,
 		LastCall:      zeroIsNone(b.lastCall),
-		DrainTimeout:  zeroIsNone(b.drainTimeout),
-		AbortTimeout:  zeroIsNone(b.abortTimeout),
+		DrainTimeout:  zeroIsNone(drain),
+		AbortTimeout:  zeroIsNone(abort),
 		HookTimeout:   zeroIsNone(b.hookTimeout),
 		OnEvent:       s.logEvent,
+
+		TLSHandshakeTimeout: b.handshakeTimeout,
 	}
 	if b.unix != "" {
 		l.Addrs = append(l.Addrs, "unix:"+b.unix)
@@ -624,7 +820,11 @@ func (b *Builder) newLifecycle(h *fasthttp.Server, s *Server) *lifecycle.Server 
 		l.OnDrain(h.name, h.run, h.timeout...)
 	}
 	for _, h := range b.exitHooks {
-		l.PreExit(h.name, h.run, h.timeout...)
+		timeout := h.timeout
+		if len(timeout) == 0 && hook != b.hookTimeout {
+			timeout = []time.Duration{hook}
+		}
+		l.PreExit(h.name, h.run, timeout...)
 	}
 	return l
 }

@@ -31,6 +31,10 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"ReadBodyTimeout(-1s)", func(b *Builder) { b.ReadBodyTimeout(-time.Second) }},
 		{"WriteTimeout(-1s)", func(b *Builder) { b.WriteTimeout(-time.Second) }},
 		{"IdleTimeout(-1s)", func(b *Builder) { b.IdleTimeout(-time.Second) }},
+		{"TLSHandshakeTimeout(-1s)", func(b *Builder) { b.TLSHandshakeTimeout(-time.Second) }},
+		{"MinReadRate(100, 0s)", func(b *Builder) { b.MinReadRate(100, 0) }},
+		{"MinReadRate(0, 1s)", func(b *Builder) { b.MinReadRate(0, time.Second) }},
+		{"MinWriteRate(-1, 1s)", func(b *Builder) { b.MinWriteRate(-1, time.Second) }},
 		{"ShutdownDelay(-1s)", func(b *Builder) { b.ShutdownDelay(-time.Second) }},
 		{"LastCall(-1s)", func(b *Builder) { b.LastCall(-time.Second) }},
 		{"DrainTimeout(-1s)", func(b *Builder) { b.DrainTimeout(-time.Second) }},
@@ -47,6 +51,17 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"MaxConns(-1)", func(b *Builder) { b.MaxConns(-1) }},
 		{"MaxConnsPerIP(-1)", func(b *Builder) { b.MaxConnsPerIP(-1) }},
 		{"MaxRequestsPerConn(-1)", func(b *Builder) { b.MaxRequestsPerConn(-1) }},
+		{"MaxInFlight(-1, 0s)", func(b *Builder) { b.MaxInFlight(-1, 0) }},
+		{"MaxInFlight(1, -1s)", func(b *Builder) { b.MaxInFlight(1, -time.Second) }},
+
+		{`TrustedProxies("X-Real-IP", ["10.0.0.0/8"])`, func(b *Builder) { b.TrustedProxies("X-Real-IP", "10.0.0.0/8") }},
+		{`TrustedProxies("Forwarded", []): no network`, func(b *Builder) { b.TrustedProxies("Forwarded") }},
+		{`TrustedProxies("Forwarded", ["10.0.0.0/33"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "10.0.0.0/33") }},
+		{`TrustedProxies("Forwarded", ["unix:" ""])`, func(b *Builder) { b.TrustedProxies("Forwarded", "unix:", "") }},
+		{`TrustedProxies("Forwarded", ["fe80::1%eth0"])`, func(b *Builder) { b.TrustedProxies("Forwarded", "fe80::1%eth0") }},
+		{"write it as IPv4", func(b *Builder) { b.TrustedProxies("Forwarded", "::ffff:10.0.0.0/104") }},
+		{"ProxyProtocol([]): no network", func(b *Builder) { b.ProxyProtocol() }},
+		{`ProxyProtocol(["unix:"])`, func(b *Builder) { b.ProxyProtocol("unix:") }},
 
 		{`Addr("nonsense")`, func(b *Builder) { b.Addr("nonsense") }},
 		{`Addr("")`, func(b *Builder) { b.Addr("") }},
@@ -122,6 +137,7 @@ func TestBuildWantsSomewhereToListen(t *testing.T) {
 	}{
 		{"nowhere to listen", quiet()},
 		{"TLS without a TCP address", quiet().Unix("/tmp/s", 0).TLSConfig(config)},
+		{"ProxyProtocol without a TCP address", quiet().Unix("/tmp/s", 0).ProxyProtocol("10.0.0.0/8")},
 	} {
 		if _, err := tt.b.Build(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("error %v, want one with %q", err, tt.want)
@@ -238,6 +254,7 @@ func TestLastCallOfAScalarWins(t *testing.T) {
 		WriteTimeout(-1).WriteTimeout(3).IdleTimeout(-1).IdleTimeout(4).
 		ShutdownDelay(-1).ShutdownDelay(5).LastCall(-1).LastCall(6).
 		DrainTimeout(-1).DrainTimeout(7).AbortTimeout(-1).AbortTimeout(8).
+		TLSHandshakeTimeout(-1).TLSHandshakeTimeout(12).MinReadRate(-1, -1).MinReadRate(13, 14).MinWriteRate(-1, -1).MinWriteRate(15, 16).
 		HookTimeout(-1).HookTimeout(9).ReadyTimeout(-1).ReadyTimeout(10).
 		MaxHeaderSize(-1).MaxHeaderSize(1000).MaxBodySize(-1).MaxBodySize(11).
 		MaxConns(-1).MaxConns(12).MaxConnsPerIP(-1).MaxConnsPerIP(13).
@@ -251,6 +268,9 @@ func TestLastCallOfAScalarWins(t *testing.T) {
 		t.Errorf("fasthttp server %+v", h)
 	}
 	l := s.Server
+	if l.TLSHandshakeTimeout != 12 || l.MinReadRate != (lifecycle.Rate{Bytes: 13, Per: 14}) || l.MinWriteRate != (lifecycle.Rate{Bytes: 15, Per: 16}) {
+		t.Errorf("lifecycle server %+v", l)
+	}
 	if l.ShutdownDelay != 5 || l.LastCall != 6 || l.DrainTimeout != 7 || l.AbortTimeout != 8 || l.HookTimeout != 9 || l.UnixMode != 0o600 {
 		t.Errorf("lifecycle server %+v", l)
 	}
@@ -279,6 +299,9 @@ func TestDefaults(t *testing.T) {
 	}
 	if l.LastCall != lifecycle.DefaultLastCall || l.DrainTimeout != lifecycle.DefaultDrainTimeout ||
 		l.AbortTimeout != lifecycle.DefaultAbortTimeout || l.HookTimeout != lifecycle.DefaultHookTimeout || l.ShutdownDelay != 0 || l.Signals != nil {
+		t.Errorf("lifecycle server %+v", l)
+	}
+	if l.MinReadRate != DefaultMinReadRate || l.MinWriteRate != DefaultMinWriteRate || l.TLSHandshakeTimeout != DefaultTLSHandshakeTimeout {
 		t.Errorf("lifecycle server %+v", l)
 	}
 }

@@ -16,17 +16,25 @@
 //
 // A server with no option set may face the internet: reading a header, a body, an
 // idle connection and a client that does not read its response all have their
-// time limits, and sizes are bounded. The constants give them with their reasons.
+// time limits, what is sent and taken has a least rate, and sizes are bounded. The
+// constants give them with their reasons.
 //
 // Around every handler are, outermost first:
 //
-//	RequestID(AccessLog(Recover(m1(m2(routes)))))
+//	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
+//
+// Behind proxies, ClientIP is the client's address: TrustedProxies and ProxyProtocol
+// say whose word is taken for it.
 //
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a
-// line for each request whose handler ran. A panic is a 500 and a line with its
-// stack; but not one in a goroutine of the handler's, or of fasthttp's, as those
-// of fasthttp.TimeoutHandler, body stream writers and hijack handlers are: there,
-// it ends the process, as everywhere in Go. With a logger that is disabled a
-// request allocates nothing.
+// line for each request that fasthttp could read. Of those, Strict refuses what others
+// may have read differently; the line says why. A panic is a 500 and a line with its
+// stack, or a line alone, wherever the server calls a user's code: handlers,
+// middleware, hooks, checks, the callbacks of fasthttp.Server (not those of TLSConfig).
+// Where something else calls it, in a goroutine of its own, a panic ends the process,
+// as everywhere in Go: there, Stream takes the place of fasthttp's body stream writers,
+// Recover goes around the handler of a fasthttp.TimeoutHandler, and hijack handlers,
+// those of WebSockets and a handler's own goroutines defer what Catch returns. With a
+// logger that is disabled a request allocates nothing.
 package toolkit

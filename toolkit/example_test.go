@@ -1,12 +1,15 @@
 package toolkit_test
 
 import (
+	"bufio"
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 
+	"github.com/fasthttp/websocket"
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
@@ -165,6 +168,52 @@ func ExampleServer_shutdown() {
 	// Run: <nil>
 	// ShutdownWithContext: <nil>
 	// because of: ShutdownWithContext
+}
+
+// A hijack handler, as that of a WebSocket, runs when its request is over: a panic there
+// ends its connection and is logged, but ends the process without Catch.
+func ExampleCatch() {
+	upgrader := websocket.FastHTTPUpgrader{}
+	echo := func(ctx *fasthttp.RequestCtx) {
+		catch := toolkit.Catch(ctx)
+		err := upgrader.Upgrade(ctx, func(c *websocket.Conn) {
+			defer catch()
+			for {
+				kind, message, err := c.ReadMessage()
+				if err != nil || c.WriteMessage(kind, message) != nil {
+					return
+				}
+			}
+		})
+		if err != nil {
+			log := toolkit.Logger(ctx)
+			log.Info().Err(err).Msg("no WebSocket") // Upgrade has answered
+		}
+	}
+	_, err := toolkit.New().Addr(":8080").Get("/echo", echo).Build()
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// Where a query fails in the middle, its client can tell: the body has no end.
+func ExampleStream() {
+	export := func(ctx *fasthttp.RequestCtx) {
+		var rows *sql.Rows // of a query
+		toolkit.Stream(ctx, func(w *bufio.Writer) error {
+			defer rows.Close()
+			for rows.Next() {
+				var line string
+				if err := rows.Scan(&line); err != nil {
+					return err
+				}
+				fmt.Fprintln(w, line)
+			}
+			return rows.Err()
+		})
+	}
+	_, err := toolkit.New().Addr(":8080").Get("/export", export).Build()
+	fmt.Println(err)
+	// Output: <nil>
 }
 
 // Build finds all mistakes at once, and names the calls that made them.

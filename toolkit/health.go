@@ -77,7 +77,7 @@ func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []*checker, timeout
 		if err != nil {
 			ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
 			fmt.Fprintf(ctx, "[-]%s failed\n", checks[i].name)
-			s.log.Warn().Str("check", checks[i].name).Err(err).Msg("not ready")
+			withError(s.log.Warn().Str("request_id", RequestID(ctx)).Str("check", checks[i].name), err).Msg("not ready")
 			continue
 		}
 		fmt.Fprintf(ctx, "[+]%s ok\n", checks[i].name)

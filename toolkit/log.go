@@ -35,7 +35,7 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	}
 	level := zerolog.InfoLevel
 	switch {
-	case e.Kind == lifecycle.EventAcceptRetry, e.Kind == lifecycle.EventRefused:
+	case e.Kind == lifecycle.EventAcceptRetry, e.Kind == lifecycle.EventRefused, e.Kind == lifecycle.EventPrefaceFail:
 		level = zerolog.WarnLevel
 	case e.Err != nil:
 		level = zerolog.ErrorLevel
@@ -46,6 +46,9 @@ func (s *Server) logEvent(e lifecycle.Event) {
 			l = l.Str("cause", e.Name)
 		}
 		l.Msg("server " + e.Phase.String())
+		if e.Phase == lifecycle.PhaseStarting {
+			s.logWarnings()
+		}
 		return
 	}
 	if e.Name != "" {
@@ -57,10 +60,15 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	if e.Duration > 0 {
 		l = l.Dur("duration", e.Duration)
 	}
-	if p, ok := errors.AsType[*lifecycle.PanicError](e.Err); ok {
+	withError(l, e.Err).Msg(e.Kind.String())
+}
+
+// withError adds an error to a line, and of a panic its stack.
+func withError(l *zerolog.Event, err error) *zerolog.Event {
+	if p, ok := errors.AsType[*lifecycle.PanicError](err); ok {
 		l = l.Bytes("stack", p.Stack)
 	}
-	l.Err(e.Err).Msg(e.Kind.String())
+	return l.Err(err)
 }
 
 // logReport writes the one line that says how the life ended.

@@ -3,8 +3,8 @@ package toolkit
 import (
 	"fmt"
 	"log"
+	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -191,20 +191,30 @@ func (l netLog) Write(line []byte) (int, error) {
 }
 
 // observeNet puts around a net/http handler what is around native ones: a request id,
-// the access log, the limit of bodies, and a log line for a panic.
+// the access log, the limits of bodies and of requests in flight, and a log line for a
+// panic.
 func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
-	limit := int64(b.maxBodySize)
+	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
+	var proxies *trustedProxies
+	if b.trusts {
+		proxies, _ = newTrustedProxies(b.trustHeader, b.trustNetworks) // mistakes are told of by route
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen := netRequest{method: r.Method, path: r.URL.Path, route: rt.path, id: netRequestID(r), began: time.Now()}
+		resp, began := w.(*nethttp.Response), time.Now()
+		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
+		remote := r.RemoteAddr
+		if proxies != nil && logs {
+			remote = proxies.netClient(resp.RemoteAddr(), r)
+		}
 		w.Header().Set(HeaderRequestID, seen.id)
 		defer func() {
 			v := recover()
 			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
-				s.logNetPanic(seen, v)
+				seen.logPanic(v, "handler panicked")
 			}
 			if logs {
-				s.logNet(seen, w.(*nethttp.Response), r.RemoteAddr, v != nil)
+				seen.logNet(resp, remote, time.Since(began), v != nil)
 			}
 			if v != nil {
 				panic(http.ErrAbortHandler) // http.Server closes the connection, and logs nothing more
@@ -216,16 +226,34 @@ func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
 			return
 		}
 		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w.(*nethttp.Response).Unwrap(), r.Body, limit) // which tells http.Server
+			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
+		}
+		if inFlight {
+			if !s.takeSlot(wait) {
+				w.Header().Set("Retry-After", retryAfter)
+				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
+				return
+			}
+			defer func() { <-s.inFlight.slots }()
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
 }
 
-// netRequest is what log lines say of a request. Its handler may rewrite it.
-type netRequest struct {
-	method, path, route, id string
-	began                   time.Time
+// netClient is client for net/http.
+func (t *trustedProxies) netClient(remote net.Addr, r *http.Request) string {
+	ip, trusted := t.proxy(remote)
+	if trusted {
+		var lines [][]byte
+		for _, line := range r.Header.Values(string(t.header)) {
+			lines = append(lines, []byte(line))
+		}
+		ip = t.walk(ip, lines)
+	}
+	if !ip.IsValid() {
+		return r.RemoteAddr
+	}
+	return ip.String()
 }
 
 // netRequestID is requestID for net/http.
@@ -238,21 +266,9 @@ func netRequestID(r *http.Request) string {
 	return id
 }
 
-// logNetPanic is recoverPanics for net/http.
-func (s *Server) logNetPanic(seen netRequest, v any) {
-	s.log.Error().
-		Str("request_id", seen.id).
-		Str("method", seen.method).
-		Str("path", seen.path).
-		Str("route", seen.route).
-		Str("panic", fmt.Sprint(v)).
-		Bytes("stack", debug.Stack()).
-		Msg("handler panicked")
-}
-
 // logNet is logAccess for net/http. A handler that panicked before it had answered is
 // shown as a 500, though its client sees the connection end.
-func (s *Server) logNet(seen netRequest, w *nethttp.Response, remote string, panicked bool) {
+func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration, panicked bool) {
 	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
 	switch {
 	case status == 0 && panicked:
@@ -263,20 +279,20 @@ func (s *Server) logNet(seen netRequest, w *nethttp.Response, remote string, pan
 	if status >= http.StatusInternalServerError {
 		level = zerolog.ErrorLevel
 	}
-	e := s.log.WithLevel(level)
+	e := r.log.WithLevel(level)
 	if e == nil {
 		return
 	}
-	if seen.method == http.MethodHead {
+	if r.method == http.MethodHead {
 		size = 0
 	}
-	e.Str("method", seen.method).
-		Str("path", seen.path).
-		Str("route", seen.route).
+	e.Str("method", r.method).
+		Str("path", r.path).
+		Str("route", r.route).
 		Int("status", status).
 		Int64("bytes", size).
-		Dur("duration", time.Since(seen.began)).
+		Dur("duration", took).
 		Str("remote", remote).
-		Str("request_id", seen.id).
+		Str("request_id", r.id).
 		Msg("request")
 }

@@ -211,9 +211,8 @@ func Route(ctx *fasthttp.RequestCtx) string {
 	return ""
 }
 
-// FromRequest returns the server that serves the request, for handlers that begin
-// a drain or watch one. It is nil in middleware that has not called the next
-// handler yet.
+// FromRequest returns the server that serves the request, for handlers and
+// middleware that begin a drain or watch one. It is nil outside of a server.
 func FromRequest(ctx *fasthttp.RequestCtx) *Server {
 	if m := matchedOf(ctx); m != nil {
 		return m.server
@@ -236,8 +235,8 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 	for _, rt := range append(s.healthRoutes(b), b.routes...) {
 		errs = append(errs, s.add(r, rt))
 	}
-	r.NotFound = s.match("", false, orHandler(b.notFound, status(fasthttp.StatusNotFound)))
-	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
+	r.NotFound = orHandler(b.notFound, status(fasthttp.StatusNotFound))
+	r.MethodNotAllowed = orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed))
 	h := fasthttp.RequestHandler(r.Handler)
 	for _, m := range slices.Backward(b.middleware) {
 		if m == nil {
@@ -247,18 +246,34 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 			return nil, errors.Join(append(errs, fmt.Errorf("toolkit: Use: %w", err))...)
 		}
 	}
+	if b.maxInFlight > 0 {
+		h = s.limitInFlight(b, h)
+	}
 	h = s.recoverPanics(h)
+	if b.strict {
+		h = strict(h) // inside the access log, which tells of it
+	}
+	h = s.match("", false, h) // until the router knows better
 	if b.accessLog {
 		h = s.logAccess(h)
 	}
-	return requestID(h), errors.Join(errs...)
+	h = requestID(h)
+	if b.trusts {
+		proxies, err := newTrustedProxies(b.trustHeader, b.trustNetworks)
+		if err != nil {
+			return nil, errors.Join(append(errs, err)...)
+		}
+		h = proxies.findClient(h)
+	}
+	return h, errors.Join(errs...)
 }
 
 // add mounts one route. The router tells of mistakes by panics.
 func (s *Server) add(r *router.Router, rt route) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("toolkit: %s(%q): %v", rt.call, rt.path, v)
+			text := strings.ReplaceAll(fmt.Sprint(v), "\n", `\n`) // the path is in it as it is
+			err = fmt.Errorf("toolkit: %s(%q): %s", rt.call, rt.path, text)
 		}
 	}()
 	if strings.ToUpper(rt.method) != rt.method {

@@ -228,8 +228,8 @@ func TestRouteAndFromRequest(t *testing.T) {
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		call(s.Handler(), method, path)
-		if want := (seen{route, s}); before != (seen{}) || in != want || after != want {
-			t.Errorf("%s: %v, %v, %v, want nothing, then %v twice", request, before, in, after, want)
+		if want := (seen{route, s}); before != (seen{"", s}) || in != want || after != want {
+			t.Errorf("%s: %v, %v, %v, want the server, then %v twice", request, before, in, after, want)
 		}
 	}
 	if outside := look(new(fasthttp.RequestCtx)); outside != (seen{}) {

@@ -17,8 +17,10 @@ import (
 type Server struct {
 	*lifecycle.Server
 
-	log     zerolog.Logger
-	handler fasthttp.RequestHandler
+	log      zerolog.Logger
+	handler  fasthttp.RequestHandler
+	warnings []Warning
+	inFlight inFlight
 }
 
 // Handler returns the handler with all middleware around it, for tests that need

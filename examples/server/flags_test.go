@@ -106,6 +106,7 @@ func TestMistakesGiveOneLineAndExitCode1(t *testing.T) {
 		{"-addr 127.0.0.1:99999", nil, []string{"99999"}},
 		{"-addr=", nil, []string{"nowhere to listen"}},
 		{"-mode idle -idle-timeout 0 -drain-timeout 0", nil, []string{"never end"}},
+		{"-termination-grace-period 5s -shutdown-delay 5s", nil, []string{"TerminationGracePeriod.5s", "no time to drain"}},
 	} {
 		t.Run(tt.args+strings.Join(tt.env, " "), func(t *testing.T) {
 			env := append(slices.Clone(tt.env), "ADDR=192.0.2.1:1") // fails too, but later, and with more lines

@@ -69,6 +69,30 @@ func sum(m map[string]int) (n int) {
 	return n
 }
 
+// What Build warns of is in the log, and nothing is by default.
+func TestLogHasWarnings(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args []string
+		want int
+	}{{nil, 0}, {[]string{"-termination-grace-period", "10s"}, 1}} {
+		p := start(t, tt.args...)
+		p.signal(syscall.SIGTERM)
+		p.wantExit(0)
+		warned := 0
+		for _, e := range p.entries() {
+			if e.Level == "warn" && strings.HasPrefix(e.Message, "the end may take 11s") {
+				warned++
+			} else if e.Level == "warn" {
+				t.Errorf("%q: %q", tt.args, e.Message)
+			}
+		}
+		if warned != tt.want {
+			t.Errorf("%q: %d warnings", tt.args, warned)
+		}
+	}
+}
+
 func TestLogOffIsSilent(t *testing.T) {
 	t.Parallel()
 	p := startUnix(t, "-log", "off")

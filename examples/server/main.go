@@ -52,7 +52,8 @@ func build(o options, log zerolog.Logger) (*toolkit.Server, error) {
 		ShutdownDelay(o.shutdownDelay).
 		LastCall(o.lastCall).
 		DrainTimeout(o.drainTimeout).
-		AbortTimeout(o.abortTimeout)
+		AbortTimeout(o.abortTimeout).
+		TerminationGracePeriod(o.gracePeriod)
 	switch o.mode {
 	case modeIdle:
 		b.LastCall(toolkit.UntilIdle)

@@ -31,7 +31,7 @@ type options struct {
 	addr, unix, cert, key string
 	mode, log             string
 
-	idleTimeout, parkAfter, shutdownDelay, lastCall, drainTimeout, abortTimeout time.Duration
+	idleTimeout, parkAfter, shutdownDelay, lastCall, drainTimeout, abortTimeout, gracePeriod time.Duration
 }
 
 const usage = `The bundled lastcall server. Try, from another terminal:
@@ -41,7 +41,7 @@ const usage = `The bundled lastcall server. Try, from another terminal:
   curl http://127.0.0.1:8080/conns           the open connections
   curl http://127.0.0.1:8080/end             end the server by a request
 
-Also: /test, POST /echo, /stream?n=N&ms=M, /events (SSE), /ws (WebSocket echo), /panic,
+Also: /test, POST /echo, /stream?n=N&ms=M, /events (SSE), /bytes?n=N, /ws (WebSocket echo), /panic,
 /livez, /readyz. The first SIGTERM or Ctrl-C drains, the second ends the wait,
 the third exits at once. Exit codes: 0 clean, 1 start failed, 2 forced, 3 a hook
 failed.
@@ -70,6 +70,7 @@ func parseOptions(args []string, getenv func(string) string, w io.Writer) (optio
 	duration(&o.lastCall, "last-call", lifecycle.DefaultLastCall, "how long the drain lets an idle connection send one more request")
 	duration(&o.drainTimeout, "drain-timeout", 10*time.Second, "how long the drain may take; 0 for no limit")
 	duration(&o.abortTimeout, "abort-timeout", lifecycle.DefaultAbortTimeout, "how long handlers have after that to answer")
+	duration(&o.gracePeriod, "termination-grace-period", 0, "what the platform gives from SIGTERM to SIGKILL, to be warned if the end may take longer; 0 for unknown")
 
 	var setErr error
 	fs.VisitAll(func(f *flag.Flag) {
@@ -92,6 +93,7 @@ func parseOptions(args []string, getenv func(string) string, w io.Writer) (optio
 	for name, d := range map[string]time.Duration{
 		"idle-timeout": o.idleTimeout, "park-after": o.parkAfter, "shutdown-delay": o.shutdownDelay, "last-call": o.lastCall,
 		"drain-timeout": o.drainTimeout, "abort-timeout": o.abortTimeout,
+		"termination-grace-period": o.gracePeriod,
 	} {
 		if d < 0 {
 			return o, fmt.Errorf("-%s %v: negative", name, d)

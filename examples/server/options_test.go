@@ -15,6 +15,7 @@ var allFlags = map[string]string{
 	"addr": "ADDR", "unix": "UNIX", "cert": "CERT", "key": "KEY", "mode": "MODE", "log": "LOG",
 	"idle-timeout": "IDLE_TIMEOUT", "park-after": "PARK_AFTER", "shutdown-delay": "SHUTDOWN_DELAY", "last-call": "LAST_CALL",
 	"drain-timeout": "DRAIN_TIMEOUT", "abort-timeout": "ABORT_TIMEOUT",
+	"termination-grace-period": "TERMINATION_GRACE_PERIOD",
 }
 
 func defaults() options {
@@ -55,6 +56,7 @@ func TestParseOptions(t *testing.T) {
 		{"-last-call", "-last-call 0", nil, func(o *options) { o.lastCall = 0 }},
 		{"-drain-timeout", "-drain-timeout 1m", nil, func(o *options) { o.drainTimeout = time.Minute }},
 		{"-abort-timeout", "--abort-timeout=5ms", nil, func(o *options) { o.abortTimeout = 5 * time.Millisecond }},
+		{"-termination-grace-period", "-termination-grace-period 30s", nil, func(o *options) { o.gracePeriod = 30 * time.Second }},
 
 		{"ADDR", "", env{"ADDR": ":1"}, func(o *options) { o.addr = ":1" }},
 		{"UNIX", "", env{"UNIX": "/s"}, func(o *options) { o.unix = "/s" }},
@@ -66,6 +68,7 @@ func TestParseOptions(t *testing.T) {
 		{"LAST_CALL", "", env{"LAST_CALL": "0s"}, func(o *options) { o.lastCall = 0 }},
 		{"DRAIN_TIMEOUT", "", env{"DRAIN_TIMEOUT": "1m"}, func(o *options) { o.drainTimeout = time.Minute }},
 		{"ABORT_TIMEOUT", "", env{"ABORT_TIMEOUT": "5ms"}, func(o *options) { o.abortTimeout = 5 * time.Millisecond }},
+		{"TERMINATION_GRACE_PERIOD", "", env{"TERMINATION_GRACE_PERIOD": "30s"}, func(o *options) { o.gracePeriod = 30 * time.Second }},
 
 		{"flag over variable", "-mode once -idle-timeout 1s", env{"MODE": "idle", "IDLE_TIMEOUT": "9s", "LOG": "off"},
 			func(o *options) { o.mode, o.idleTimeout, o.log = "once", time.Second, "off" }},

@@ -26,6 +26,7 @@ func routes(b *toolkit.Builder) {
 		Post("/echo", echo).
 		Get("/stream", stream).
 		Get("/events", events).
+		Get("/bytes", sendZeros).
 		Get("/ws", ws).
 		Get("/panic", func(*fasthttp.RequestCtx) { panic("on purpose") }).
 		Get("/conns", conns)
@@ -80,12 +81,12 @@ func stream(ctx *fasthttp.RequestCtx) {
 	}
 	srv := toolkit.FromRequest(ctx)
 	ctx.SetContentType("text/plain; charset=utf-8")
-	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+	toolkit.Stream(ctx, func(w *bufio.Writer) error {
 		draining, nearEnd := srv.Draining(), (<-chan time.Time)(nil)
 		for i := 1; i <= n; i++ {
 			fmt.Fprintf(w, "chunk %d of %d\n", i, n)
-			if w.Flush() != nil {
-				return // the client has gone
+			if err := w.Flush(); err != nil {
+				return err // the client has gone
 			}
 			next := time.After(time.Duration(ms) * time.Millisecond)
 			for waiting := i < n; waiting; {
@@ -99,17 +100,29 @@ func stream(ctx *fasthttp.RequestCtx) {
 					}
 				case <-nearEnd:
 					endEarly(w, i, n)
-					return
+					return nil
 				case <-srv.Context().Done(): // by a second signal
 					endEarly(w, i, n)
-					return
+					return nil
 				}
 			}
 		}
+		return nil
 	})
 }
 
-// endEarly says that the stream is not whole: its client could not tell otherwise.
+// zeros is what /bytes sends of.
+var zeros [1_000_000]byte
+
+// sendZeros sends n bytes. A client that takes its time for them is cut.
+func sendZeros(ctx *fasthttp.RequestCtx) {
+	if n, ok := number(ctx, "n", len(zeros)); ok {
+		ctx.SetContentType("application/octet-stream")
+		ctx.Response.SetBodyRaw(zeros[:n])
+	}
+}
+
+// endEarly says that the stream is not whole, which it is to HTTP.
 func endEarly(w *bufio.Writer, i, n int) {
 	fmt.Fprintf(w, "ended early, after chunk %d of %d: the server is going down\n", i, n)
 }
@@ -119,19 +132,19 @@ func events(ctx *fasthttp.RequestCtx) {
 	srv := toolkit.FromRequest(ctx)
 	ctx.SetContentType("text/event-stream")
 	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-cache")
-	ctx.SetBodyStreamWriter(func(w *bufio.Writer) {
+	toolkit.Stream(ctx, func(w *bufio.Writer) error {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for n := 1; ; n++ {
 			fmt.Fprintf(w, "event: tick\ndata: %d\n\n", n)
-			if w.Flush() != nil {
-				return // the client has gone
+			if err := w.Flush(); err != nil {
+				return err // the client has gone
 			}
 			select {
 			case <-tick.C:
 			case <-srv.Draining():
 				fmt.Fprint(w, "event: drain\ndata: the server is going down\n\n")
-				return
+				return nil
 			}
 		}
 	})
@@ -145,8 +158,9 @@ const wsFarewell = time.Second
 // ws echoes messages. When the server drains, the client gets a close frame that
 // says so, and has a moment to answer it.
 func ws(ctx *fasthttp.RequestCtx) {
-	srv := toolkit.FromRequest(ctx)
+	srv, catch := toolkit.FromRequest(ctx), toolkit.Catch(ctx)
 	err := upgrader.Upgrade(ctx, func(c *websocket.Conn) {
+		defer catch()
 		over := make(chan struct{})
 		var farewell sync.WaitGroup
 		defer farewell.Wait() // the connection must not be used after the handler

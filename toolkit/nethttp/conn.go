@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"cmp"
 	"crypto/tls"
 	"io"
 	"net"
@@ -135,6 +136,9 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
+// RemoteAddr is the client's address, which a proxy may have told.
+func (c *conn) RemoteAddr() net.Addr { return c.adopted.RemoteAddr() }
+
 // Close is called by http.Server, and by who has hijacked the connection.
 func (c *conn) Close() error { return c.adopted.Close() }
 
@@ -159,11 +163,16 @@ func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 	return c.Conn.(io.ReaderFrom).ReadFrom(r)
 }
 
+// forever is as good as no limit.
+const forever = 100 * 365 * 24 * time.Hour
+
 // ConnectionState is asked for before anything is read, and known after the handshake.
 // What fails there, the first read says.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
 	if hs, ok := c.Conn.(interface{ Handshake() error }); ok {
+		_ = c.SetReadDeadline(time.Now().Add(cmp.Or(c.server.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
 		_ = hs.Handshake()
+		_ = c.SetReadDeadline(time.Time{})
 	}
 	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
 }

@@ -52,6 +52,7 @@ func (s *server) newCtx(r *http.Request, c *conn) *fasthttp.RequestCtx {
 	settings := s.life.HTTP
 	ctx := new(fasthttp.RequestCtx)
 	ctx.Init2(c.Conn, settings.Logger, true)
+	ctx.SetRemoteAddr(c.RemoteAddr())
 	h := &ctx.Request.Header
 	if settings.DisableHeaderNamesNormalizing {
 		h.DisableNormalizing()

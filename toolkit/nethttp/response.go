@@ -25,6 +25,9 @@ func (w *Response) Status() int { return w.status }
 // Size is the number of bytes of the response's body that were written so far.
 func (w *Response) Size() int64 { return w.size }
 
+// RemoteAddr is the client's address, as in the request, but no text.
+func (w *Response) RemoteAddr() net.Addr { return w.conn.RemoteAddr() }
+
 // Unwrap is for http.ResponseController.
 func (w *Response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

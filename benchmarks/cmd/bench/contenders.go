@@ -26,6 +26,7 @@ var contenders = []contender{
 	{name: "lifecycle", program: "lifecycle"},
 	{name: "lifecycle-parked", program: "lifecycle", args: []string{"-park-after", "50ms"}, atRest: true},
 	{name: "toolkit", program: "toolkit"},
+	{name: "hardened", program: "toolkit", args: []string{"-hardened"}},
 	{name: "fiber", program: "fiber"},
 	{name: "hertz", program: "hertz"},
 	{name: "nethttp", program: "nethttp"},

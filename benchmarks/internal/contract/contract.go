@@ -68,6 +68,7 @@ type Options struct {
 	Cert, Key string // PEM files; "" is no TLS
 	File      string
 	ParkAfter time.Duration // of those that can
+	Hardened  bool          // all of toolkit's protections
 }
 
 // TLS says whether the contender is to speak TLS.
@@ -79,6 +80,7 @@ func Flags() (o Options) {
 	flag.StringVar(&o.Cert, "cert", "", "PEM `file` of a certificate chain: serve TLS")
 	flag.StringVar(&o.Key, "key", "", "PEM `file` of its key")
 	flag.StringVar(&o.File, "file", "", "`file` that GET /file sends")
+	flag.BoolVar(&o.Hardened, "hardened", false, "all of toolkit's protections, those too that are off by default")
 	flag.DurationVar(&o.ParkAfter, "park-after", 0, "`time` after which lifecycle and toolkit park an idle connection; 0 is never")
 	flag.Parse()
 	return o

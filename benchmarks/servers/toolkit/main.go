@@ -1,11 +1,13 @@
 // The contender toolkit: a server as toolkit builds it with no option set, save
 // for a log that is disabled. Recovery, request id and access log are around its
-// routes; its time limits are the other contenders'.
+// routes, and requests are checked strictly; its time limits are the other
+// contenders'. With -hardened it has all limits, too.
 package main
 
 import (
 	"log"
 	"os"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -28,6 +30,14 @@ func main() {
 		Get(contract.Slow, fast.Slow)
 	for _, p := range contract.Plain {
 		b.Get(p.Path, fast.Page(p))
+	}
+	if o.Hardened { // none of it is ever reached here
+		b.MaxConns(100_000).
+			MaxConnsPerIP(100_000).
+			MaxConnAge(time.Hour).
+			MaxRequestsPerConn(1_000_000_000).
+			MaxInFlight(100_000, time.Second).
+			TerminationGracePeriod(time.Minute)
 	}
 	if o.TLS() {
 		b.TLS(o.Cert, o.Key)

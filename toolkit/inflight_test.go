@@ -1,0 +1,158 @@
+package toolkit
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+)
+
+// slow is a handler that takes d.
+func slow(d time.Duration) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		time.Sleep(d)
+		ctx.SetBodyString("late")
+	}
+}
+
+const slowRequest = "GET /slow HTTP/1.1\r\nHost: t\r\n\r\n"
+
+// More requests than MaxInFlight wait, those that wait in vain are told when to come
+// back and keep their connection, and health has no part in it.
+func TestMaxInFlight(t *testing.T) {
+	var log logs
+	b := quiet().Logger(log.logger()).MaxInFlight(2, 1500*time.Millisecond).Get("/slow", slow(10*time.Second)).Get("/", hello)
+	bubble(t, b, func(t *testing.T, r *running) {
+		first, second := r.dial(), r.dial()
+		began := time.Now()
+		first.send(slowRequest)
+		second.send(slowRequest)
+		synctest.Wait()
+		if now, refused := r.InFlight(); now != 2 || refused != 0 {
+			t.Errorf("%d in flight, %d refused", now, refused)
+		}
+
+		late := r.dial()
+		resp := late.get("/", HeaderRequestID, "x")
+		at(t, began, 1500*time.Millisecond)
+		if resp.StatusCode != 503 || resp.Close || resp.Header.Get("Retry-After") != "2" || resp.Header.Get(HeaderRequestID) != "x" {
+			t.Errorf("refused with %v, close %v, %v", resp, resp.Close, resp.Header)
+		}
+		if now, refused := r.InFlight(); now != 2 || refused != 1 {
+			t.Errorf("%d in flight, %d refused", now, refused)
+		}
+		if line := log.line(t, "request"); line["status"] != 503.0 || line["request_id"] != "x" {
+			t.Errorf("logged %v", line)
+		}
+		for _, path := range []string{"/livez", "/readyz"} {
+			if resp := late.get(path); resp.StatusCode != 200 {
+				t.Errorf("%s: %v", path, resp)
+			}
+			at(t, began, 1500*time.Millisecond)
+		}
+
+		time.Sleep(7500 * time.Millisecond)
+		if resp := late.get("/"); resp.String() != "200 hello" {
+			t.Errorf("who waited got %v", resp)
+		}
+		at(t, began, 10*time.Second) // as soon as there was room
+		first.reply("GET")
+		second.reply("GET")
+		synctest.Wait()
+		if now, refused := r.InFlight(); now != 0 || refused != 1 {
+			t.Errorf("%d in flight, %d refused", now, refused)
+		}
+	})
+}
+
+func TestWhoWaitsIsServedInOrder(t *testing.T) {
+	const n = 20
+	var mu sync.Mutex
+	var order []string
+	b := quiet().MaxInFlight(1, time.Hour).Get("/slow", slow(time.Minute)).
+		Get("/{n}", func(ctx *fasthttp.RequestCtx) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, ctx.UserValue("n").(string))
+		})
+	bubble(t, b, func(t *testing.T, r *running) {
+		r.dial().send(slowRequest)
+		synctest.Wait()
+		var want []string
+		for i := range n {
+			want = append(want, strconv.Itoa(i))
+			r.dial().send("GET /" + want[i] + " HTTP/1.1\r\nHost: t\r\n\r\n")
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(order, want) {
+			t.Errorf("served in the order %v", order)
+		}
+	})
+}
+
+// A handler that panics gives its place back, whatever its request becomes.
+func TestPanicsGiveTheirPlaceBack(t *testing.T) {
+	r := run(t, loopback().MaxInFlight(1, 0).Get("/", hello).Get("/panic", boomHandler).
+		Get("/timeout", fasthttp.TimeoutHandler(Recover(boomHandler), patience, "")))
+	c := r.dial()
+	for range 3 {
+		for path, status := range map[string]int{"/panic": 500, "/timeout": 500, "/": 200, "/none": 404} {
+			if resp := c.get(path); resp.StatusCode != status {
+				t.Errorf("%s: %v", path, resp)
+			}
+		}
+	}
+	if now, refused := r.InFlight(); now != 0 || refused != 0 {
+		t.Errorf("%d in flight, %d refused", now, refused)
+	}
+}
+
+// Without a wait one request too many is refused at once.
+func TestMaxInFlightWithoutAWait(t *testing.T) {
+	g := newGate()
+	r := run(t, loopback().MaxInFlight(1, 0).Get("/", g.handle))
+	first := r.dial()
+	first.send(getRequest)
+	<-g.entered
+	if resp := r.dial().get("/"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("%v, %v", resp, resp.Header)
+	}
+	close(g.release)
+	if resp := first.reply("GET"); resp.String() != "200 late" {
+		t.Error(resp)
+	}
+	r.finish()
+}
+
+// Who waits does not hold up the drain's end, and has an answer.
+func TestTheDeadlineEndsTheWait(t *testing.T) {
+	b := quiet().MaxInFlight(1, time.Hour).DrainTimeout(5*time.Second).AbortTimeout(time.Second).
+		Get("/slow", slow(time.Hour)).Get("/", hello)
+	bubble(t, b, func(t *testing.T, r *running) {
+		first, waiting := r.dial(), r.dial()
+		first.send(slowRequest)
+		synctest.Wait()
+		waiting.send(getRequest)
+		synctest.Wait()
+		began := time.Now()
+		r.Drain()
+		if resp := waiting.reply("GET"); resp.StatusCode != 503 || !resp.Close {
+			t.Errorf("%v, close %v", resp, resp.Close)
+		}
+		at(t, began, 5*time.Second)
+		if err := r.wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) || len(r.Report().Cut) != 1 {
+			t.Errorf("%v, cut %v", err, r.Report().Cut)
+		}
+	})
+}
