@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -300,6 +301,11 @@ func rehearse(t *testing.T, fresh bool, clients ...rehearsal.Clients) {
 	})
 }
 
+// toAndFro are as many native requests as bring a connection back to fasthttp.
+var toAndFro = slices.Repeat([]string{"/native"}, nativesInARow)
+
+// Nothing is lost, over routes of one kind and of both on one connection, even while
+// that changes hands.
 func TestRehearsal(t *testing.T) {
 	const pause = 4 * time.Millisecond
 	for _, fresh := range []bool{false, true} {
@@ -309,6 +315,10 @@ func TestRehearsal(t *testing.T) {
 				rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 8, Path: "/native", Pause: pause, Body: 100},
 				rehearsal.Clients{Kind: rehearsal.Segmented, Count: 8, Path: "/net", Pause: pause, Body: 20 << 10},
 				rehearsal.Clients{Kind: rehearsal.Pipelined, Count: 8, Path: "/net", Pause: pause, Body: 10},
+				rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 8, Path: "/net", Turns: []string{"/native"}, Pause: pause, Body: 100},
+				rehearsal.Clients{Kind: rehearsal.Segmented, Count: 8, Path: "/net", Turns: toAndFro, Pause: pause, Body: 100},
+				rehearsal.Clients{Kind: rehearsal.Pipelined, Count: 8, Path: "/native", Turns: []string{"/net", "/native"}, Pause: pause, Body: 10},
+				rehearsal.Clients{Kind: rehearsal.Pipelined, Count: 8, Path: "/net", Turns: toAndFro, Depth: 20, Pause: pause, Body: 10},
 				rehearsal.Clients{Kind: rehearsal.Fresh, Count: 4, Path: "/net", Pause: pause},
 				rehearsal.Clients{Kind: rehearsal.Silent, Count: 4},
 				rehearsal.Clients{Kind: rehearsal.Idle, Count: 8, Path: "/net"},
