@@ -202,3 +202,64 @@ func TestNetHTTPNeedsAConnection(t *testing.T) {
 		t.Error(got(ctx))
 	}
 }
+
+// What M4 gives native routes holds for net/http: the client behind a proxy, and the
+// limit of requests in flight.
+func TestNetHTTPBehindAProxy(t *testing.T) {
+	for _, withApp := range []bool{false, true} {
+		var l logs
+		b := loopback().Logger(l.logger()).
+			ProxyProtocol("127.0.0.0/8").
+			TrustedProxies("X-Forwarded-For", "192.0.2.0/24")
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.RemoteAddr) })
+		if withApp {
+			b.NetHTTP("/", h)
+		} else {
+			b.NetHTTP("/net", h).Get("/native", func(ctx *fasthttp.RequestCtx) { fmt.Fprint(ctx, ctx.RemoteAddr()) })
+		}
+		r := run(t, b)
+		c := r.dial()
+		c.send("PROXY TCP4 192.0.2.7 192.0.2.8 4711 80\r\n")
+		for range 2 {
+			if got := c.get("/net", "X-Forwarded-For", "203.0.113.9"); got.text != "192.0.2.7:4711" {
+				t.Error(got)
+			}
+		}
+		if got := c.get("/native"); got.text != "192.0.2.7:4711" {
+			t.Error(got)
+		}
+		r.finish()
+		if lines := l.lines(t, "request"); len(lines) != 3 || lines[0]["remote"] != "203.0.113.9" || lines[1]["remote"] != "203.0.113.9" {
+			t.Errorf("%v", lines)
+		}
+	}
+}
+
+func TestNetHTTPMaxInFlight(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	r := run(t, mixed().MaxInFlight(1, 0).NetHTTP("/slow", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-release
+	})))
+	slow := r.dial()
+	slow.send("GET /slow HTTP/1.1\r\nHost: t\r\n\r\n")
+	<-entered
+	c := r.dial()
+	for _, path := range []string{"/net/a", "/native"} {
+		if got := c.get(path); got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") != "1" {
+			t.Error(got)
+		}
+	}
+	if got := c.get("/livez"); got.StatusCode != http.StatusOK {
+		t.Error(got)
+	}
+	close(release)
+	slow.reply("GET")
+	if _, refused := r.InFlight(); refused != 2 {
+		t.Errorf("%d refused", refused)
+	}
+	if got := c.get("/net/a"); got.StatusCode != http.StatusOK {
+		t.Error(got)
+	}
+	r.finish()
+}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // exchanges are requests of both kinds, and their answers.
@@ -553,4 +555,100 @@ func TestConnectionKeepsSendfile(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An idle connection of the http.Server is parked as any other.
+func TestParked(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("connections are parked on Linux")
+	}
+	for _, fresh := range []bool{false, true} {
+		r := run(t, "tcp", app{fresh: fresh, set: func(s *lifecycle.Server) { s.ParkAfter = time.Millisecond }})
+		c := r.dial()
+		for range 5 {
+			if got := c.do("POST", "/net", "x"); got.text != `net POST /net "x" <nil>` {
+				t.Error(got.text)
+			}
+			r.until("it is parked", func() bool { return r.Counts().Parked == 1 })
+		}
+		if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 5 {
+			t.Errorf("connections %+v", infos)
+		}
+		r.finish()
+		c.wantEOF()
+	}
+}
+
+// The limits of connections hold in the http.Server, too.
+func TestConnectionLimits(t *testing.T) {
+	for name, set := range map[string]func(*lifecycle.Server){
+		"MaxRequestsPerConn": func(s *lifecycle.Server) { s.HTTP.MaxRequestsPerConn = 3 },
+		"MaxConnAge":         func(s *lifecycle.Server) { s.MaxConnAge = time.Nanosecond },
+		"DisableKeepalive":   func(s *lifecycle.Server) { s.HTTP.DisableKeepalive = true },
+	} {
+		for _, last := range []string{"/net", "/native"} {
+			for _, fresh := range []bool{false, true} {
+				r := run(t, "tcp", app{fresh: fresh, set: set})
+				c := r.dial()
+				if name == "MaxRequestsPerConn" {
+					c.get("/net")
+					c.get("/net")
+				}
+				if got := c.get(last); !got.Close {
+					t.Errorf("%s: %s does not close", name, last)
+				}
+				c.wantEOF()
+			}
+		}
+	}
+}
+
+// A client that dribbles a header, or keeps a handler waiting for its body, is ended.
+func TestSlowClients(t *testing.T) {
+	const short = 50 * time.Millisecond
+	for name, set := range map[string]func(*Mount, *lifecycle.Server){
+		"ReadHeaderTimeout": func(m *Mount, _ *lifecycle.Server) { m.HTTP.ReadHeaderTimeout = short },
+		"MinReadRate":       func(_ *Mount, s *lifecycle.Server) { s.MinReadRate = lifecycle.Rate{Bytes: 1000, Per: short} },
+		"ReadBodyTimeout":   func(m *Mount, _ *lifecycle.Server) { m.ReadBodyTimeout = short },
+	} {
+		if name == "MinReadRate" && runtime.GOOS != "linux" {
+			continue
+		}
+		var life *lifecycle.Server
+		r := run(t, "tcp", app{set: func(s *lifecycle.Server) { life = s }, mount: func(m *Mount) { set(m, life) }})
+		c := r.dial()
+		c.get("/net")
+		if name == "ReadBodyTimeout" {
+			c.send("POST /net HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhe")
+			if got := c.reply("POST"); !strings.Contains(got.text, "i/o timeout") {
+				t.Error(got.text)
+			}
+		} else {
+			c.send("GET /net HTTP/1.1\r\nHo")
+			if got := c.reply("GET"); got.StatusCode != http.StatusBadRequest { // so does http.Server alone
+				t.Errorf("%s: %v", name, got)
+			}
+		}
+		c.wantEOF()
+	}
+}
+
+// A response that nobody reads does not hold its handler for ever.
+func TestWriteTimeout(t *testing.T) {
+	failed := make(chan error, 1)
+	r := run(t, "tcp", app{
+		net: func(w http.ResponseWriter, _ *http.Request) {
+			for {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					failed <- err
+					return
+				}
+			}
+		},
+		mount: func(m *Mount) { m.WriteTimeout = 50 * time.Millisecond },
+	})
+	r.dial().send(request("GET", "/net", ""))
+	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
+	}
 }
