@@ -207,7 +207,7 @@ const hiddenInterval = 10 * time.Millisecond
 // events are what a client is watched for. Over TLS its end may be announced without a
 // FIN.
 func (cc *clientContext) events() int {
-	if _, ok := cc.c.Conn.(*tls.Conn); ok {
+	if _, ok := below(cc.c.Conn).(*tls.Conn); ok {
 		return pollEnd | pollInput
 	}
 	return pollEnd

@@ -69,14 +69,15 @@ func (c Counts) String() string {
 
 // ConnInfo is a connection at the moment of a snapshot.
 type ConnInfo struct {
-	ID       uint64        `json:"id"`              // counts the server's connections from 1
-	State    ConnState     `json:"state"`           //
-	Remote   string        `json:"remote"`          // the client's address
-	Local    string        `json:"local"`           // the address that it was accepted on
-	Route    string        `json:"route,omitempty"` // method and path, cut at 64 bytes, of the request under way
-	Requests uint64        `json:"requests"`        // that were begun so far
-	Age      time.Duration `json:"age_ns"`          // since it was accepted
-	Since    time.Duration `json:"since_ns"`        // how long it has been in State
+	ID       uint64        `json:"id"`                // counts the server's connections from 1
+	State    ConnState     `json:"state"`             //
+	Remote   string        `json:"remote"`            // the client's address
+	Local    string        `json:"local"`             // the address that it was accepted on
+	Route    string        `json:"route,omitempty"`   // method and path, cut at 64 bytes, of the request under way
+	Requests uint64        `json:"requests"`          // that were begun so far
+	Age      time.Duration `json:"age_ns"`            // since it was accepted
+	Since    time.Duration `json:"since_ns"`          // how long it has been in State
+	Adopted  bool          `json:"adopted,omitempty"` // served by something else than fasthttp; see Adopted
 }
 
 // conn is the table's entry for a connection. Its net.Conn is the one that
@@ -98,7 +99,8 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
-	remote atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+	adopted atomic.Pointer[Adopted]  // nil while fasthttp serves it
+	remote  atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
@@ -330,6 +332,7 @@ func (c *conn) info(now time.Duration) ConnInfo {
 		Requests: c.word.Load() / oneRequest,
 		Age:      now - c.accepted,
 		Since:    max(0, now-time.Duration(c.since.Load())),
+		Adopted:  c.adopted.Load() != nil,
 	}
 }
 
@@ -380,10 +383,7 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 			c.rest(s.clock(c))
 			s.noticeIdle()
 		}
-	case fasthttp.StateHijacked:
-		if c := s.conns.get(nc); c != nil {
-			c.to(StateHijacked, s.now())
-		}
+	case fasthttp.StateHijacked: // it comes late; see trackHijack
 	case fasthttp.StateClosed:
 		if s.connState != nil { // before a parked one comes back as another
 			s.connState(nc, st)
@@ -516,7 +516,9 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 	c.leave()
 	c.endClientContext()
 	if ctx.Hijacked() {
-		s.trackHijack(ctx, c)
+		if c.adopted.Load() == nil {
+			s.trackHijack(ctx, c)
+		}
 		return
 	}
 	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {

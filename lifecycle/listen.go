@@ -179,6 +179,9 @@ func (l *listener) take(nc net.Conn) net.Conn {
 		l.s.servePreface(tcp, nc)
 		return nil
 	}
+	if l.s.divert(nc) {
+		return nil
+	}
 	return nc
 }
 

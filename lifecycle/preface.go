@@ -47,9 +47,11 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 	}()
 }
 
-// serveConn has fasthttp serve a connection that does not come from its own accept
-// loop.
+// serveConn has a connection served that does not come from fasthttp's accept loop.
 func (s *Server) serveConn(nc net.Conn) {
+	if s.divert(nc) {
+		return
+	}
 	if errors.Is(s.HTTP.ServeConn(nc), fasthttp.ErrConcurrencyLimit) {
 		s.setConnState(nc, fasthttp.StateClosed) // of which it does not tell
 	}

@@ -177,6 +177,12 @@ type Server struct {
 	// DefaultSignals.
 	Signals []os.Signal
 
+	// Divert, if set, is called with each new connection, which it serves in fasthttp's
+	// place: for a server whose requests are all for another one, such as an
+	// http.Server. It is called by the accept loop, and must not block. Connections that
+	// are refused it is spared. HTTP.ConnState hears nothing of those that it gets.
+	Divert func(a *Adopted)
+
 	// OnEvent, if set, is called with what happens, from the goroutine where it
 	// happens: it must be safe for concurrent use, and quick. A panic of it is
 	// dropped.

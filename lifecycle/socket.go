@@ -10,11 +10,12 @@ import (
 // rawConn returns the socket behind a connection that fasthttp serves, or nil
 // where there is none, as in memory.
 func rawConn(nc net.Conn) syscall.Conn {
+	nc = below(nc)
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}
-	if below, ok := nc.(*counted); ok {
-		nc = below.Conn
+	if c, ok := nc.(*counted); ok {
+		nc = c.Conn
 	}
 	sc, _ := nc.(syscall.Conn)
 	return sc
@@ -52,6 +53,7 @@ func isClosed(nc net.Conn) bool {
 // close_notify, so that it can tell an answer that was cut from a whole one,
 // and so that nothing waits for a full socket buffer.
 func cut(nc net.Conn) {
+	nc = below(nc)
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()
 	}

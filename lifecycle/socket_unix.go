@@ -25,7 +25,7 @@ const canShut = true
 // reader has been scheduled, and sends a reset if a request came in meanwhile.
 func endIdle(nc net.Conn, claim func() bool) (did bool) {
 	sc := rawConn(nc)
-	if tc, ok := nc.(*tls.Conn); ok {
+	if tc, ok := below(nc).(*tls.Conn); ok {
 		var room bool
 		control(sc, func(fd uintptr) {
 			did = !readable(fd) && claim()

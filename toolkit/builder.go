@@ -77,8 +77,9 @@ type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
 // checks everything. A Builder is not for concurrent use.
 type Builder struct {
 	config
-	routes []route
-	groups []error // of bad prefixes
+	routes  []route
+	netHTTP []netRoute
+	groups  []error // of bad prefixes
 }
 
 // config is what the Builder's scalars and lists say.
@@ -536,7 +537,8 @@ func (b *Builder) Build() (*Server, error) {
 	errs = append(errs, err)
 	preface, err := b.preface()
 	errs = append(errs, err)
-	if err := errors.Join(errs...); err != nil {
+	d, netErrs := s.dispatch(b)
+	if err := errors.Join(append(errs, netErrs...)...); err != nil {
 		return nil, err
 	}
 	s.handler = handler
@@ -553,6 +555,9 @@ func (b *Builder) Build() (*Server, error) {
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
+	if d != nil {
+		s.mount(b, d)
+	}
 	return s, nil
 }
 

@@ -128,10 +128,8 @@ func (t *trustedProxies) findClient(next fasthttp.RequestHandler) fasthttp.Reque
 }
 
 func (t *trustedProxies) client(ctx *fasthttp.RequestCtx) netip.Addr {
-	remote := ctx.RemoteAddr()
-	_, isUnix := remote.(*net.UnixAddr)
-	ip := ipOf(remote)
-	if !t.networks.has(ip) && (!isUnix || !t.unix) {
+	ip, trusted := t.proxy(ctx.RemoteAddr())
+	if !trusted {
 		return ip
 	}
 	// Not PeekAll: it returns trailers too, which are the client's own, and where names
@@ -143,6 +141,13 @@ func (t *trustedProxies) client(ctx *fasthttp.RequestCtx) netip.Addr {
 		}
 	}
 	return t.walk(ip, lines)
+}
+
+// proxy returns the address of who has connected, and whether that is a trusted proxy.
+func (t *trustedProxies) proxy(remote net.Addr) (ip netip.Addr, trusted bool) {
+	_, isUnix := remote.(*net.UnixAddr)
+	ip = ipOf(remote)
+	return ip, t.networks.has(ip) || isUnix && t.unix
 }
 
 // walk goes through the header from its end, from the last proxy on. Elements are cut

@@ -26,25 +26,41 @@ func (s *Server) limitInFlight(b *Builder, next fasthttp.RequestHandler) fasthtt
 	slots := make(chan struct{}, b.maxInFlight)
 	s.inFlight.slots = slots
 	livez, readyz, wait := b.livez, b.readyz, b.maxWait
-	retryAfter := strconv.Itoa(max(1, int((wait+time.Second-1)/time.Second)))
+	retryAfter := b.retryAfter()
 	return func(ctx *fasthttp.RequestCtx) {
 		if path := ctx.Path(); string(path) == livez || string(path) == readyz {
 			next(ctx)
 			return
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			if !s.awaitSlot(wait) {
-				s.inFlight.refused.Add(1)
-				ctx.Error("too many requests at a time", fasthttp.StatusServiceUnavailable)
-				ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
-				return
-			}
+		if !s.takeSlot(wait) {
+			ctx.Error(tooManyRequests, fasthttp.StatusServiceUnavailable)
+			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
+			return
 		}
 		defer func() { <-slots }()
 		next(ctx)
 	}
+}
+
+const tooManyRequests = "too many requests at a time"
+
+// retryAfter is when who was refused may come again, in seconds.
+func (b *Builder) retryAfter() string {
+	return strconv.Itoa(max(1, int((b.maxWait+time.Second-1)/time.Second)))
+}
+
+// takeSlot reports whether a request may go on to its handler.
+func (s *Server) takeSlot(wait time.Duration) bool {
+	select {
+	case s.inFlight.slots <- struct{}{}:
+		return true
+	default:
+	}
+	if s.awaitSlot(wait) {
+		return true
+	}
+	s.inFlight.refused.Add(1)
+	return false
 }
 
 // awaitSlot reports whether a slot could be taken in time.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -58,6 +59,9 @@ type Clients struct {
 	Count int
 	// Path is what this group asks for. The default is Plan.Path.
 	Path string
+	// Turns are further paths, which clients that keep alive, in segments or pipelines
+	// too, ask for by turns with Path: for a server where a connection changes hands.
+	Turns []string
 	// Pause is the longest time between a response and the next request, or
 	// between an echo and the next message; each is random. Zero is none.
 	Pause time.Duration
@@ -73,9 +77,9 @@ type Clients struct {
 // group is a group of clients in one round.
 type group struct {
 	Clients
-	path    string
-	message []byte // what each client sends at a time
-	what    string // Loss.What
+	path     string
+	messages [][]byte // what each client sends at a time, by turns
+	what     string   // Loss.What
 
 	// Those that were not in position, and why the first of them was not; under
 	// round.mu.
@@ -100,24 +104,32 @@ func (p Plan) group(clients Clients) *group {
 	if g.Body == 0 {
 		body = ""
 	}
-	post := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: rehearsal\r\nContent-Length: %d\r\n\r\n", g.path, g.Body)
-	post = append(post, bytes.Repeat([]byte("x"), g.Body)...)
+	paths := append([]string{g.path}, g.Turns...)
+	var posts [][]byte
+	for _, path := range paths {
+		post := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: rehearsal\r\nContent-Length: %d\r\n\r\n", path, g.Body)
+		posts = append(posts, append(post, bytes.Repeat([]byte("x"), g.Body)...))
+	}
 	switch g.Kind {
 	case Silent:
 		g.what = "nothing"
 	case Half:
-		g.message = post[:len(post)/2]
+		g.messages = [][]byte{posts[0][:len(posts[0])/2]}
 	case Streaming:
-		g.message = fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: rehearsal\r\n\r\n", g.path)
+		g.messages = [][]byte{fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: rehearsal\r\n\r\n", g.path)}
 		g.what = "GET " + g.path
 	case WebSocket:
 		g.what = fmt.Sprintf("message on %s, %d B", g.path, max(1, g.Body))
 	case Pipelined:
-		g.message = bytes.Repeat(post, g.Depth)
-		g.what = fmt.Sprintf("%d x POST %s%s", g.Depth, g.path, body)
+		var pipeline []byte
+		for i := range g.Depth {
+			pipeline = append(pipeline, posts[i%len(posts)]...)
+		}
+		g.messages = [][]byte{pipeline}
+		g.what = fmt.Sprintf("%d x POST %s%s", g.Depth, strings.Join(paths, ", "), body)
 	default:
-		g.message = post
-		g.what = "POST " + g.path + body
+		g.messages = posts
+		g.what = "POST " + strings.Join(paths, ", ") + body
 	}
 	return g
 }
@@ -254,19 +266,19 @@ func (c *client) pause() time.Duration {
 	return rand.N(c.Pause) //nolint:gosec // no secret
 }
 
-// send sends the group's message. The response has to come within the timeout.
+// send sends a message of the group's. The response has to come within the timeout.
 func (c *client) send() error {
 	c.sent, c.mark = time.Now(), c.received
 	_ = c.SetDeadline(c.sent.Add(c.timeout))
-	half := 0
+	half, message := 0, c.messages[(c.request-1)/c.Depth%len(c.messages)]
 	if c.Kind == Segmented {
-		half = len(c.message) / 2
-		if _, err := c.Write(c.message[:half]); err != nil {
+		half = len(message) / 2
+		if _, err := c.Write(message[:half]); err != nil {
 			return err
 		}
 		time.Sleep(orDefault(c.Gap, time.Millisecond))
 	}
-	_, err := c.Write(c.message[half:])
+	_, err := c.Write(message[half:])
 	return err
 }
 

@@ -1,0 +1,339 @@
+package lifecycle
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"runtime"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Adopted is a connection that something else than fasthttp serves, such as an
+// http.Server. It stays what it was in all else: its entry in the table, its limits
+// and its drain are those of any connection. Who serves it says what becomes of it,
+// by these methods, at the moments at which fasthttp does. They are for the goroutine
+// that serves the connection; Close is for any.
+//
+//	Active -> Enter -> (handler) -> Leave -> Idle -> Active -> ...
+//
+// It ends with Close, or goes back to fasthttp with GiveBack. What waits for a request
+// has to be in a Read: the drain ends it by a FIN to its client and an io.EOF to its
+// reader; where there is no socket, and on Windows, by a read deadline.
+type Adopted struct {
+	s *Server
+	c *conn
+}
+
+// adopt takes an entry of the table for one that fasthttp does not serve.
+func (s *Server) adopt(c *conn) *Adopted {
+	a := &Adopted{s, c}
+	c.adopted.Store(a)
+	return a
+}
+
+// divert gives a new connection to who serves all of them in fasthttp's place, if
+// somebody does.
+func (s *Server) divert(nc net.Conn) bool {
+	if s.Divert == nil {
+		return false
+	}
+	c := s.conns.get(nc)
+	if c.refused != admitted {
+		return false
+	}
+	s.Divert(s.adopt(c))
+	return true
+}
+
+// HandOver takes the connection of a request, which is being handled and is not
+// answered, out of fasthttp's hands: to is called once fasthttp has let go of it, in
+// a goroutine of its own that ends with it, and had better not block. unread is what
+// fasthttp had read behind the request's header and used for nothing. The request is
+// counted, and its connection active: neither is for to to report. Answers to
+// requests before it have been sent.
+//
+// A body is not among unread, unless HTTP.HeaderReceived hid it: fasthttp has read it.
+//
+// HandOver reports false, and does nothing, for a connection that is not from a
+// listener of this Server.
+//
+// For HTTP.ConnState the connection is hijacked.
+func (s *Server) HandOver(ctx *fasthttp.RequestCtx, to func(a *Adopted, unread []byte)) bool {
+	c := s.conns.get(ctx.Conn())
+	if c == nil {
+		return false
+	}
+	a := s.adopt(c)
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(hc net.Conn) {
+		to(a, readBuffered(hc))
+		// When a hijack handler returns, fasthttp closes the connection, unless
+		// KeepHijackedConns says otherwise for all of them. It does nothing else that
+		// is missed: its context goes to the garbage collector.
+		runtime.Goexit()
+	})
+	return true
+}
+
+// readBuffered returns what has been read from a connection's socket, and reads
+// nothing more: what would have to is told that its time is over.
+func readBuffered(nc net.Conn) (all []byte) {
+	_ = nc.SetReadDeadline(past)
+	defer func() { _ = nc.SetReadDeadline(time.Time{}) }()
+	var buf [4 << 10]byte
+	for {
+		n, err := nc.Read(buf[:])
+		all = append(all, buf[:n]...)
+		if n == 0 || err != nil {
+			return all
+		}
+	}
+}
+
+// Conn is the connection, as fasthttp would have served it. To read and to write is
+// for who serves it; to close it is not: see Close.
+func (a *Adopted) Conn() net.Conn { return a.c.Conn }
+
+// RemoteAddr is the client's address: that of the connection's preface, or its own.
+func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
+
+// Active is for the first byte of a request. buffered says that it was read together
+// with what was before it: the client pipelines. Active reports false for a request
+// that cannot be answered any more: its client has been sent a FIN.
+func (a *Adopted) Active(buffered bool) bool {
+	switch a.c.activate(a.s.now()) {
+	case stateWaking:
+		a.s.restoreDeadline(a.c)
+	case stateParking:
+		a.s.callOffParking(a.c)
+	case stateEnding, StateClosed:
+		return false
+	default:
+	}
+	if buffered {
+		a.c.word.Or(flagPipelines)
+	}
+	a.c.forgetRoute()
+	return true
+}
+
+// Enter is for the begin of a request's handler. It reports false for a request that
+// must not be handled, as it cannot be answered: then the connection is to be closed.
+func (a *Adopted) Enter(method, path string) bool {
+	c := a.c
+	c.forgetRoute() // of fasthttp, which handed it over
+	word := c.word.Load()
+	if a.s.cutting.Load() || stateOf(word) != StateActive || word&flagSlow != 0 {
+		return false
+	}
+	n := copy(c.route[:], method)
+	n += copy(c.route[n:], " ")
+	n += copy(c.route[n:], path)
+	c.routeLen = uint8(n)                                         //nolint:gosec // at most len(c.route)
+	return c.word.CompareAndSwap(word, word|flagRoute|flagInside) // see conn.enter
+}
+
+// forgetRoute is for when one request follows another with nothing between them.
+func (c *conn) forgetRoute() {
+	for {
+		word := c.word.Load()
+		switch {
+		case word&flagRoute == 0:
+			return
+		case word&flagRead != 0:
+			runtime.Gosched()
+		case c.word.CompareAndSwap(word, word&^(flagRoute|flagInside)):
+			return
+		}
+	}
+}
+
+// Leave is for the end of a request's handler.
+func (a *Adopted) Leave() {
+	a.c.leave()
+	a.c.endClientContext()
+}
+
+// Last reports whether the response that is about to be sent is to be the
+// connection's last, and to say so: the drain has begun, MaxConnAge or
+// HTTP.MaxRequestsPerConn is reached, or HTTP.DisableKeepalive is set.
+func (a *Adopted) Last() bool {
+	s, c := a.s, a.c
+	if s.phases.load() >= PhaseDraining {
+		s.told.Add(1)
+		return true
+	}
+	limit := s.HTTP.MaxRequestsPerConn
+	return s.HTTP.DisableKeepalive ||
+		limit > 0 && c.word.Load()/oneRequest >= uint64(limit) ||
+		s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id)
+}
+
+// Idle is for when a response has been sent and the connection waits for another
+// request.
+func (a *Adopted) Idle() {
+	if a.c.tail != nil {
+		a.c.dropTail()
+	}
+	a.c.rest(a.s.now())
+	a.s.noticeIdle()
+}
+
+// Hijacked is for when a handler has taken the connection over. It is awaited until
+// Close.
+func (a *Adopted) Hijacked() {
+	if a.c.silence != nil {
+		a.c.silence.Stop()
+	}
+	a.c.to(StateHijacked, a.s.now())
+}
+
+// Close closes the connection. A client that is still sending gets to read its last
+// response all the same: see the package documentation. It may be called again.
+func (a *Adopted) Close() error {
+	c := a.c
+	if word := c.word.Load(); stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)) {
+		c.lingerAfter()
+	}
+	err := c.Close()
+	a.s.removeConn(c)
+	return err
+}
+
+// GiveBack has fasthttp serve the connection again. It is the last call. After Leave,
+// it is between two requests, and unread is what was read of the next ones. Before
+// Leave it is for a request that fasthttp is to handle, and that unread begins with.
+// The connection's fasthttp.RequestCtx counts ConnID and ConnRequestNum anew, and for
+// HTTP.ConnState it is new.
+func (a *Adopted) GiveBack(unread []byte) {
+	s, c := a.s, a.c
+	if word := c.word.Load(); word&flagInside != 0 {
+		c.leave()
+		c.word.Add(^uint64(oneRequest - 1)) // fasthttp will count it
+	}
+	c.adopted.Store(nil)
+	if _, ok := below(c.Conn).(*tls.Conn); ok && len(unread) == 0 {
+		unread = readBuffered(c.Conn) // of which its socket knows nothing
+	}
+	if len(unread) > 0 {
+		c = s.replay(c, unread)
+	} else {
+		c.rest(s.now())
+		s.noticeIdle()
+	}
+	if s.connState != nil {
+		s.connState(c.Conn, fasthttp.StateNew)
+	}
+	go func() {
+		if s.awaitInput(c, len(unread) > 0) {
+			_ = s.HTTP.ServeConn(c.Conn)
+			return
+		}
+		_ = c.Close()
+		s.removeConn(c)
+	}()
+}
+
+// awaitInput waits until there is something for fasthttp to read, which would wait for
+// it as on a new connection: for its read timeout, not for the idle one. It reports
+// false when the idle timeout is over, or the connection is.
+func (s *Server) awaitInput(c *conn, some bool) bool {
+	sc := rawConn(c.Conn)
+	if some || sc == nil || !canShut {
+		return true
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	if end := s.idleTimeoutOver(s.now()); end != maxTime {
+		_ = c.SetReadDeadline(s.epoch.Add(end))
+	}
+	err = rc.Read(func(fd uintptr) bool { return look(fd) != inputNone })
+	if isTimeout(err) && stateOf(c.word.Load()) == StateIdle && !s.end(c) {
+		err = nil // something has come after all; one that is to be parked is closed
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	return err == nil
+}
+
+// replay puts an entry into the table whose connection begins with what has been read
+// of it, in place of c.
+func (s *Server) replay(c *conn, unread []byte) *conn {
+	switch r := c.Conn.(type) {
+	case *replayed: // once more: its last reader has left nothing
+		r.unread = unread
+		return c
+	case *replayedTLS:
+		r.unread = unread
+		return c
+	}
+	r := replayed{c.Conn, unread}
+	again := &conn{
+		Conn: &r, id: c.id, accepted: c.accepted, ip: c.ip, input: c.input,
+		route: c.route, routeLen: c.routeLen,
+	}
+	if _, ok := c.Conn.(*tls.Conn); ok {
+		again.Conn = &replayedTLS{r}
+	}
+	again.seen.Store(c.seen.Load())
+	again.remote.Store(c.remote.Load())
+	again.since.Store(c.since.Load())
+	again.word.Store(c.word.Load() &^ flagRead)
+	s.conns.put(again)
+	s.conns.take(c)
+	c.word.Store(uint64(StateClosed)) // for who still holds it
+	if s.cutting.Load() {
+		cut(again.Conn)
+	}
+	return again
+}
+
+// replayed is a connection that has been given back to fasthttp with something that
+// was read of it already. It is the one exception from the rule that fasthttp serves
+// no wrappers: it hides writev, and keeps sendfile.
+type replayed struct {
+	net.Conn
+	unread []byte
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.unread) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.unread)
+	if r.unread = r.unread[n:]; len(r.unread) == 0 {
+		r.unread = nil // it may be large
+	}
+	return n, nil
+}
+
+// ReadFrom is there for sendfile.
+func (r *replayed) ReadFrom(src io.Reader) (int64, error) {
+	if to, ok := r.Conn.(io.ReaderFrom); ok {
+		return to.ReadFrom(src)
+	}
+	return io.Copy(struct{ io.Writer }{r.Conn}, src)
+}
+
+// replayedTLS has what fasthttp knows a TLS connection by.
+type replayedTLS struct{ replayed }
+
+func (r *replayedTLS) Handshake() error { return r.Conn.(*tls.Conn).Handshake() }
+
+func (r *replayedTLS) ConnectionState() tls.ConnectionState {
+	return r.Conn.(*tls.Conn).ConnectionState()
+}
+
+// below is a connection without what replay may have put around it.
+func below(nc net.Conn) net.Conn {
+	switch r := nc.(type) {
+	case *replayed:
+		return r.Conn
+	case *replayedTLS:
+		return r.Conn
+	}
+	return nc
+}

@@ -1,0 +1,298 @@
+package toolkit
+
+import (
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
+)
+
+// NetHTTP mounts a net/http handler for all methods of a path, which is one as Handle
+// takes. It is served by a real http.Server, on the same listeners and in the same life:
+// see package nethttp. The more specific route wins, and of two that are the same the
+// native one, so that routes can be made native one by one. "/" is a whole application:
+// it gets all that has no other route, with the redirects, the 404 and the 405 that
+// are its own.
+//
+// Request ids, the access log and MaxBodySize hold for it. A panic is logged and closes
+// the connection, as in net/http. Middleware of Use and of groups is for native
+// handlers: the application has its own. Parameters of the path are not passed on.
+func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
+	b.netHTTP = append(b.netHTTP, netRoute{path, h})
+	return b
+}
+
+// netRoute is a call of NetHTTP.
+type netRoute struct {
+	path    string
+	handler http.Handler
+}
+
+// dispatch says which server a request is for: the router's way of choosing, with the
+// native routes and those for net/http in one table.
+type dispatch struct {
+	table    *router.Router
+	handlers []http.Handler // of the table's routes for net/http
+	app      http.Handler   // of "/", or nil
+	probes   sync.Pool      // of *fasthttp.RequestCtx
+}
+
+// methods are those for which the router looks before it looks for any method. Routes
+// for any are in the table for each of them: a specific one is to win over one that
+// matches by a wildcard, whatever their methods.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	http.MethodConnect, http.MethodOptions, http.MethodTrace, router.MethodWild,
+}
+
+// dispatch makes the table. It is nil where NetHTTP was not called.
+func (s *Server) dispatch(b *Builder) (*dispatch, []error) {
+	if len(b.netHTTP) == 0 {
+		return nil, nil
+	}
+	d := &dispatch{table: router.New()}
+	d.probes.New = func() any { return new(fasthttp.RequestCtx) }
+	taken := map[string]bool{}
+	native := append(s.healthRoutes(b), b.routes...)
+	for _, rt := range native {
+		if rt.method != router.MethodWild {
+			_ = d.add(taken, rt.method, rt.path, isNative) // mistakes are told of by route
+		}
+	}
+	for _, rt := range native {
+		if rt.method == router.MethodWild {
+			for _, method := range methods {
+				_ = d.add(taken, method, rt.path, isNative)
+			}
+		}
+	}
+	var errs []error
+	for _, rt := range b.netHTTP {
+		if err := s.addNet(d, taken, b, rt); err != nil {
+			errs = append(errs, fmt.Errorf("toolkit: NetHTTP(%q): %w", rt.path, err))
+		}
+	}
+	return d, errs
+}
+
+func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRoute) error {
+	seen := "NetHTTP " + rt.path
+	switch {
+	case rt.handler == nil:
+		return fmt.Errorf("nil handler")
+	case taken[seen]:
+		return fmt.Errorf("given twice")
+	}
+	taken[seen] = true
+	h := s.observeNet(b, rt)
+	if rt.path == "/" {
+		d.app = h
+		return nil
+	}
+	d.handlers = append(d.handlers, h)
+	n := isNetHTTP + len(d.handlers) - 1
+	for _, method := range methods {
+		if err := d.add(taken, method, rt.path, func(probe *fasthttp.RequestCtx) { probe.SetStatusCode(n) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What a route in the table is for it says by the status code that it sets on a probe.
+const (
+	itsNative = 1
+	isNetHTTP = 2 // and above: the number of a handler
+)
+
+func isNative(probe *fasthttp.RequestCtx) { probe.SetStatusCode(itsNative) }
+
+// add puts a route in the table, unless it is there.
+func (d *dispatch) add(taken map[string]bool, method, path string, says fasthttp.RequestHandler) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%v", v)
+		}
+	}()
+	if key := method + " " + path; !taken[key] {
+		d.table.Handle(method, path, says)
+		taken[key] = true
+	}
+	return nil
+}
+
+// route returns the handler of a request for net/http, nil for a native one.
+func (d *dispatch) route(method, target string) http.Handler {
+	says, _ := d.table.Lookup(method, pathOf(target), nil)
+	switch {
+	case says == nil:
+		return d.app
+	case len(d.handlers) == 0:
+		return nil
+	}
+	probe := d.probes.Get().(*fasthttp.RequestCtx)
+	defer d.probes.Put(probe)
+	says(probe)
+	if n := probe.Response.StatusCode(); n >= isNetHTTP {
+		return d.handlers[n-isNetHTTP]
+	}
+	return nil
+}
+
+// pathOf is the path of a request's target, as the router sees it: RFC 9112, section
+// 3.2.
+func pathOf(target string) string {
+	if !strings.HasPrefix(target, "/") {
+		if _, rest, ok := strings.Cut(target, "://"); ok { // absolute-form
+			target = "/"
+			if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+				target = rest[i:]
+			}
+		}
+	}
+	if i := strings.IndexAny(target, "?#"); i >= 0 {
+		target = target[:i]
+	}
+	return target
+}
+
+// mount puts the http.Server beside what was built.
+func (s *Server) mount(b *Builder, d *dispatch) {
+	h := s.HTTP
+	nethttp.Mount{
+		HTTP: &http.Server{
+			ReadHeaderTimeout: h.ReadTimeout,
+			IdleTimeout:       h.IdleTimeout,
+			MaxHeaderBytes:    h.ReadBufferSize,
+			ErrorLog:          log.New(netLog{&s.log}, "", 0),
+		},
+		Route:           d.route,
+		Fresh:           d.app != nil && len(b.routes) == 0,
+		ReadBodyTimeout: b.readBodyTimeout,
+		WriteTimeout:    h.WriteTimeout,
+	}.On(s.Server)
+}
+
+// netLog takes what http.Server logs.
+type netLog struct{ log *zerolog.Logger }
+
+func (l netLog) Write(line []byte) (int, error) {
+	l.log.Info().Str("from", "net/http").Msg(strings.TrimSuffix(string(line), "\n"))
+	return len(line), nil
+}
+
+// observeNet puts around a net/http handler what is around native ones: a request id,
+// the access log, the limits of bodies and of requests in flight, and a log line for a
+// panic.
+func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
+	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
+	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
+	var proxies *trustedProxies
+	if b.trusts {
+		proxies, _ = newTrustedProxies(b.trustHeader, b.trustNetworks) // mistakes are told of by route
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resp, began := w.(*nethttp.Response), time.Now()
+		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
+		remote := r.RemoteAddr
+		if proxies != nil && logs {
+			remote = proxies.netClient(resp.RemoteAddr(), r)
+		}
+		w.Header().Set(HeaderRequestID, seen.id)
+		defer func() {
+			v := recover()
+			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+				seen.logPanic(v, "handler panicked")
+			}
+			if logs {
+				seen.logNet(resp, remote, time.Since(began), v != nil)
+			}
+			if v != nil {
+				panic(http.ErrAbortHandler) // http.Server closes the connection, and logs nothing more
+			}
+		}()
+		if r.ContentLength > limit {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		if r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
+		}
+		if inFlight {
+			if !s.takeSlot(wait) {
+				w.Header().Set("Retry-After", retryAfter)
+				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
+				return
+			}
+			defer func() { <-s.inFlight.slots }()
+		}
+		rt.handler.ServeHTTP(w, r)
+	})
+}
+
+// netClient is client for net/http.
+func (t *trustedProxies) netClient(remote net.Addr, r *http.Request) string {
+	ip, trusted := t.proxy(remote)
+	if trusted {
+		var lines [][]byte
+		for _, line := range r.Header.Values(string(t.header)) {
+			lines = append(lines, []byte(line))
+		}
+		ip = t.walk(ip, lines)
+	}
+	if !ip.IsValid() {
+		return r.RemoteAddr
+	}
+	return ip.String()
+}
+
+// netRequestID is requestID for net/http.
+func netRequestID(r *http.Request) string {
+	if sent := r.Header.Values(HeaderRequestID); len(sent) == 1 && saneRequestID([]byte(sent[0])) {
+		return sent[0]
+	}
+	id := string(makeRequestID(nil))
+	r.Header.Set(HeaderRequestID, id)
+	return id
+}
+
+// logNet is logAccess for net/http. A handler that panicked before it had answered is
+// shown as a 500, though its client sees the connection end.
+func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration, panicked bool) {
+	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
+	switch {
+	case status == 0 && panicked:
+		status = http.StatusInternalServerError
+	case status == 0:
+		status = http.StatusOK // as http.Server will
+	}
+	if status >= http.StatusInternalServerError {
+		level = zerolog.ErrorLevel
+	}
+	e := r.log.WithLevel(level)
+	if e == nil {
+		return
+	}
+	if r.method == http.MethodHead {
+		size = 0
+	}
+	e.Str("method", r.method).
+		Str("path", r.path).
+		Str("route", r.route).
+		Int("status", status).
+		Int64("bytes", size).
+		Dur("duration", took).
+		Str("remote", remote).
+		Str("request_id", r.id).
+		Msg("request")
+}

@@ -1,0 +1,178 @@
+package nethttp
+
+import (
+	"cmp"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+)
+
+// conn is a connection that the http.Server serves. It begins with what fasthttp has
+// read of it, and sees when a request begins: http.Server tells of that when it has
+// read the whole header.
+type conn struct {
+	net.Conn // as fasthttp had it
+	adopted  *lifecycle.Adopted
+	server   *server
+
+	// What follows belongs to who reads, or serves the connection: http.Server sees to
+	// it that those are not two at the same time.
+	unread   []byte
+	resting  bool // between two requests, or before the first
+	answered bool // as well, and that has not been reported
+	room     int  // size of the buffer that http.Server reads into
+	natives  int  // native requests in a row
+	leaving  bool // on its way back to fasthttp
+
+	hijacked atomic.Bool // by a handler
+	deadline atomic.Bool // a handler has set one of its own for writes
+	timeout  bool        // there is one of WriteTimeout
+}
+
+// tcpConn has sendfile, and tlsConn what http.Server knows a TLS connection by. That
+// of a *tls.Conn itself it would serve by HTTP/2.
+type (
+	tcpConn struct{ *conn }
+	tlsConn struct{ *conn }
+)
+
+// based is any of them.
+type based interface{ base() *conn }
+
+func (c *conn) base() *conn { return c }
+
+func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
+	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read, resting: len(read) == 0}
+	switch c.Conn.(type) {
+	case interface{ ConnectionState() tls.ConnectionState }:
+		return &tlsConn{c}
+	case io.ReaderFrom:
+		return &tcpConn{c}
+	}
+	return c
+}
+
+// setState is told by the http.Server.
+func (c *conn) setState(st http.ConnState) {
+	switch st {
+	case http.StateActive:
+		if c.resting { // it has read nothing since: the request was in its buffer
+			c.begin(true)
+		}
+	case http.StateIdle: // unless the next request is in its buffer; see Read
+		c.resting, c.answered = true, true
+	case http.StateHijacked:
+		if !c.leaving {
+			c.hijacked.Store(true)
+			c.adopted.Hijacked()
+		}
+	default:
+	}
+}
+
+// begin is for the first byte of a request, and reports false if that comes too late.
+func (c *conn) begin(buffered bool) bool {
+	c.resting, c.answered = false, false
+	return c.adopted.Active(buffered)
+}
+
+// Read sees by the size of p what http.Server has in its buffer. If that is empty the
+// connection is idle, and not before: what is in it would be lost.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.room == 0 {
+		c.room = len(p)
+	}
+	switch {
+	case !c.resting:
+	case len(p) < c.room || len(c.unread) > 0:
+		if !c.begin(true) {
+			return 0, io.EOF
+		}
+		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
+			_ = c.SetReadDeadline(time.Now().Add(d))
+		}
+	case c.answered:
+		c.answered = false
+		c.adopted.Idle()
+	}
+	n, err := c.read(p)
+	if n > 0 && c.resting && !c.begin(false) {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+func (c *conn) read(p []byte) (int, error) {
+	if len(c.unread) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.unread)
+	if c.unread = c.unread[n:]; len(c.unread) == 0 {
+		c.unread = nil // it may be large
+	}
+	return n, nil
+}
+
+// Write gives each write its own time, where http.Server knows one for a response as a
+// whole, which would be the end of streams.
+func (c *conn) Write(p []byte) (int, error) {
+	if d := c.server.WriteTimeout; d > 0 && !c.deadline.Load() && !c.hijacked.Load() {
+		c.timeout = true
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(d)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline is called by handlers, and by http.Server when a response is over.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.deadline.Store(!t.IsZero())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// RemoteAddr is the client's address, which a proxy may have told.
+func (c *conn) RemoteAddr() net.Addr { return c.adopted.RemoteAddr() }
+
+// Close is called by http.Server, and by who has hijacked the connection.
+func (c *conn) Close() error { return c.adopted.Close() }
+
+// CloseWrite sends a FIN, where that can be done.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// NetConn is the connection below, which must not be closed: a *net.TCPConn,
+// *tls.Conn or *net.UnixConn.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// ReadFrom sends a file without a copy of it in the process.
+func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
+	if c.timeout && !c.deadline.Load() {
+		c.timeout = false
+		_ = c.Conn.SetWriteDeadline(time.Time{})
+	}
+	return c.Conn.(io.ReaderFrom).ReadFrom(r)
+}
+
+// forever is as good as no limit.
+const forever = 100 * 365 * 24 * time.Hour
+
+// ConnectionState is asked for before anything is read, and known after the handshake.
+// What fails there, the first read says.
+func (c *tlsConn) ConnectionState() tls.ConnectionState {
+	if hs, ok := c.Conn.(interface{ Handshake() error }); ok {
+		_ = c.SetReadDeadline(time.Now().Add(cmp.Or(c.server.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
+		_ = hs.Handshake()
+		_ = c.SetReadDeadline(time.Time{})
+	}
+	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+}

@@ -1,0 +1,227 @@
+// Package nethttp serves net/http handlers, faithfully, under the life of a
+// lifecycle.Server: by a real http.Server behind the same listeners.
+//
+// A request is for one of two servers, which the route says. fasthttp reads the header
+// of one for net/http, and leaves its body alone; its connection is then taken out of
+// fasthttp's hands and given to the http.Server, together with the bytes that fasthttp
+// has read, and stays there. Requests for native handlers are answered there too, with
+// a RequestCtx made of the http.Request; after eight of them in a row the connection
+// goes back. A connection whose requests are all of one kind is handed over once, or
+// never.
+//
+// The http.Server's connections are in the lifecycle.Server's table, and its drain holds
+// for them, line by line: the http.Server's own Shutdown is not used. HTTP/2 is off.
+//
+// What a native handler sees of a request that came by the http.Server differs from what
+// fasthttp would have shown it: header fields are in no order, their names in canonical
+// form; RequestCtx.Done does not end (lifecycle.Server's Context and ClientContext do);
+// ConnID and ConnRequestNum count nothing. A handler that hijacks a request other than
+// an Upgrade or a CONNECT, which go back to fasthttp at once, is answered with a 500.
+// No memory is shared with other requests.
+package nethttp
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+)
+
+// Mount is an http.Server that is to be put beside a fasthttp.Server.
+type Mount struct {
+	// HTTP is the http.Server. Its timeouts, MaxHeaderBytes, ErrorLog and hooks hold
+	// for the connections that it serves; their time begins when it gets them. Its
+	// Handler is not called: Route's is. It is not to be started, and not to be used
+	// for anything else. Where BaseContext is nil, contexts of requests end with the
+	// drain's deadline. Required.
+	HTTP *http.Server
+
+	// Route returns the handler of a request by its method and its target, as the
+	// client has sent them, and nil for a native one. It is called for every request,
+	// must always say the same, and must not keep the strings. Required.
+	Route func(method, target string) http.Handler
+
+	// Fresh says that new connections are given to HTTP at once, as most requests are
+	// for it.
+	Fresh bool
+
+	// ReadBodyTimeout is how long a client may take for a request's body, and
+	// WriteTimeout how long for each write of a response, unless the handler sets
+	// deadlines itself; a file that is sent as one is exempt. Zero is no limit, or
+	// HTTP's.
+	ReadBodyTimeout, WriteTimeout time.Duration
+}
+
+// nativesInARow is how many native requests are answered in the http.Server before
+// their connection goes back to fasthttp. A hand-over costs about as much as ten of
+// them: a proxy that mixes requests on its connections must not have them go to and fro.
+const nativesInARow = 8
+
+// server is a Mount in its place.
+type server struct {
+	Mount
+	life   *lifecycle.Server
+	native fasthttp.RequestHandler
+	header func(*fasthttp.RequestHeader) fasthttp.RequestConfig // life.HTTP's, or nil
+
+	start sync.Once
+	conns chan net.Conn
+	over  <-chan struct{} // closed when no more connections come
+}
+
+// On puts m beside the fasthttp.Server of life, whose Handler is for the native
+// requests from now on. It is called before Run, and after all else has been set.
+func (m Mount) On(life *lifecycle.Server) {
+	s := &server{
+		Mount: m, life: life, native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
+		conns: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
+	}
+	life.HTTP.Handler = s.handle
+	life.HTTP.HeaderReceived = s.headerReceived
+	if m.Fresh {
+		life.Divert = func(a *lifecycle.Adopted) { s.take(a, nil) }
+	}
+	s.observe()
+}
+
+// observe puts the server between the http.Server and the user's settings.
+func (s *server) observe() {
+	h := s.HTTP
+	h.Handler = s
+	if h.TLSNextProto == nil {
+		h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // no HTTP/2
+	}
+	if h.BaseContext == nil {
+		h.BaseContext = func(net.Listener) context.Context { return s.life.Context() }
+	}
+	connContext, connState := h.ConnContext, h.ConnState
+	h.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		if connContext != nil {
+			ctx = connContext(ctx, nc)
+		}
+		return context.WithValue(ctx, connKey{}, nc.(based).base())
+	}
+	h.ConnState = func(nc net.Conn, st http.ConnState) {
+		nc.(based).base().setState(st)
+		if connState != nil {
+			connState(nc, st)
+		}
+	}
+}
+
+// connKey is where a request's context has its *conn.
+type connKey struct{}
+
+// forNetHTTP stands in a request header's protocol, before what was there, once the
+// request is known to be for net/http. No client can put it there: fasthttp takes
+// nothing but HTTP/d.d.
+const forNetHTTP = "net/http "
+
+// headerReceived hides the body of a request for net/http from fasthttp.
+func (s *server) headerReceived(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
+	if s.header != nil {
+		rc = s.header(h)
+	}
+	if s.Route(text(h.Method()), text(h.RequestURI())) == nil {
+		return rc
+	}
+	h.SetContentLength(0)                            // Transfer-Encoding too
+	h.SetProtocol(forNetHTTP + string(h.Protocol())) // nor does fasthttp answer an Expect then
+	return rc
+}
+
+// text is b, for who does not keep it.
+func text(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see above
+}
+
+// handle is the handler that fasthttp calls.
+func (s *server) handle(ctx *fasthttp.RequestCtx) {
+	h := &ctx.Request.Header
+	if p := h.Protocol(); len(p) <= len(forNetHTTP) || text(p[:len(forNetHTTP)]) != forNetHTTP {
+		s.native(ctx)
+		return
+	}
+	header := headerOf(h)
+	if !s.life.HandOver(ctx, func(a *lifecycle.Adopted, unread []byte) { s.take(a, append(header, unread...)) }) {
+		ctx.Error("net/http handlers need a connection of lifecycle.Server", fasthttp.StatusNotImplemented)
+		ctx.SetConnectionClose() // its body has not been read
+	}
+}
+
+// headerOf returns a header as its client has sent it. fasthttp accepts request lines
+// in one form only, and keeps the fields as they are.
+func headerOf(h *fasthttp.RequestHeader) []byte {
+	fields := h.RawHeaders()
+	b := make([]byte, 0, len(h.Method())+len(h.RequestURI())+len(h.Protocol())+len(fields)+8)
+	b = append(b, h.Method()...)
+	b = append(b, ' ')
+	b = append(b, h.RequestURI()...)
+	b = append(b, ' ')
+	b = append(b, h.Protocol()[len(forNetHTTP):]...)
+	b = append(b, "\r\n"...)
+	if len(fields) == 0 {
+		return append(b, "\r\n"...)
+	}
+	return append(b, fields...)
+}
+
+// take gives a connection to the http.Server. What has been read of it begins with the
+// request that it was taken for, if any.
+func (s *server) take(a *lifecycle.Adopted, read []byte) {
+	s.start.Do(func() { go func() { _ = s.HTTP.Serve(listener{s}) }() })
+	select {
+	case s.conns <- s.newConn(a, read):
+	case <-s.over:
+		_ = a.Close()
+	}
+}
+
+// listener is what the http.Server accepts connections from.
+type listener struct{ *server }
+
+func (l listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.over:
+		return nil, net.ErrClosed
+	}
+}
+
+func (listener) Close() error { return nil }
+
+func (l listener) Addr() net.Addr {
+	if addrs := l.life.ListenAddrs(); len(addrs) > 0 {
+		return addrs[0]
+	}
+	return nil
+}
+
+// ServeHTTP is called by the http.Server.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(*conn)
+	if !c.adopted.Enter(r.Method, r.URL.Path) {
+		panic(http.ErrAbortHandler) // closes the connection, and says nothing
+	}
+	if s.ReadBodyTimeout > 0 && r.Body != http.NoBody {
+		_ = c.SetReadDeadline(time.Now().Add(s.ReadBodyTimeout))
+	}
+	h := s.Route(r.Method, r.RequestURI)
+	if h == nil {
+		s.serveNative(w, r, c)
+		return
+	}
+	c.natives = 0
+	resp := &Response{ResponseWriter: w, conn: c}
+	h.ServeHTTP(resp, r)
+	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
+	c.adopted.Leave()
+}
