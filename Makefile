@@ -66,6 +66,7 @@ FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzConnStates -fuzztime $(FUZZTIME) ./lifecycle
+	go test -run '^$$' -fuzz FuzzTable -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./lifecycle
 	go test -run '^$$' -fuzz FuzzServer -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit
 	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzClientIP -fuzztime $(FUZZTIME) ./toolkit

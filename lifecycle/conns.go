@@ -88,7 +88,7 @@ type conn struct {
 	key      unsafe.Pointer // of Conn; see table
 	id       uint64
 	accepted time.Duration // like all times here since the server's epoch
-	silence  *time.Timer   // ends a connection that sends nothing; nil without an idle timeout
+	silence  *time.Timer   // ends a connection that sends nothing; nil where nothing does
 
 	// tail is a second descriptor of the socket, for a lingering close. It belongs
 	// to the connection's goroutine.
@@ -405,7 +405,12 @@ func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
 	now := s.now()
 	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
-	if s.limits.admit() {
+	ok := s.limits.admit()
+	if !ok {
+		s.sweepKept(refusedSweep)
+		ok = s.limits.admit()
+	}
+	if ok {
 		if !hasPreface {
 			s.admitClient(c)
 		}
@@ -429,12 +434,18 @@ func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
 		cut(nc) // come too late for all others to be
 	}
 	if silence > 0 {
-		// fasthttp starts to count after the first request.
-		c.silence = time.AfterFunc(math.MaxInt64, func() { s.endSilent(c) })
-		c.silence.Reset(silence)
+		s.limitSilence(c, silence) // fasthttp starts to count after the first request
 	}
 	s.noticeIdle()
 	return true
+}
+
+// limitSilence has a connection end that sends nothing for d.
+func (s *Server) limitSilence(c *conn, d time.Duration) {
+	if c.silence == nil {
+		c.silence = time.AfterFunc(math.MaxInt64, func() { s.endSilent(c) }) // which reads the field
+	}
+	c.silence.Reset(d)
 }
 
 // endSilent ends a connection on which the idle timeout has passed without a
@@ -618,6 +629,10 @@ type kept struct {
 // keptSweep is how many kept connections are looked at when one is added: more
 // than one, so that those that are closed cannot pile up.
 const keptSweep = 2
+
+// refusedSweep is how many are looked at before a connection is refused: those that
+// are closed count until then, and what is refused adds none.
+const refusedSweep = 1024
 
 func (k *kept) add(c *conn) {
 	k.mu.Lock()

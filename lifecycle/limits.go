@@ -150,6 +150,10 @@ func networkOf(a net.Addr) (netip.Prefix, bool) {
 func (s *Server) admitClient(c *conn) {
 	ip, ok := s.limits.admitIP(c.remoteAddr())
 	if !ok {
+		s.sweepKept(refusedSweep)
+		ip, ok = s.limits.admitIP(c.remoteAddr())
+	}
+	if !ok {
 		s.limits.release(nil)
 		s.beginRefusal(c, tooManyPerIP)
 		return

@@ -270,3 +270,41 @@ func TestMaxConnAgeIsSpread(t *testing.T) {
 		}
 	}
 }
+
+// A connection that its hijack handler has left to others, and that they have closed,
+// counts for no limit, though nothing tells of its end.
+func TestKeptConnectionsThatWereClosedCountForNoLimit(t *testing.T) {
+	for code, limit := range map[int]func(h *fasthttp.Server){
+		fasthttp.StatusServiceUnavailable: func(h *fasthttp.Server) { h.Concurrency = 2 },
+		fasthttp.StatusTooManyRequests:    func(h *fasthttp.Server) { h.MaxConnsPerIP = 2 },
+	} {
+		t.Run(fasthttp.StatusMessage(code), func(t *testing.T) {
+			left := make(chan net.Conn, 2)
+			h := quiet(func(ctx *fasthttp.RequestCtx) {
+				if string(ctx.Path()) == "/hijack" {
+					ctx.Hijack(func(nc net.Conn) { left <- nc.(interface{ UnsafeConn() net.Conn }).UnsafeConn() })
+				}
+			})
+			h.KeepHijackedConns = true
+			limit(h)
+			r := runTCP(t, &Server{HTTP: h})
+			for range 2 {
+				r.dial().get("/hijack")
+			}
+			for began := time.Now(); r.kept.len() < 2; time.Sleep(time.Millisecond) {
+				if time.Since(began) > patience {
+					t.Fatalf("%d kept", r.kept.len())
+				}
+			}
+			for range 2 {
+				_ = (<-left).Close()
+			}
+			for range 2 {
+				if resp := r.dial().get("/"); resp.StatusCode != fasthttp.StatusOK {
+					t.Errorf("answered %v", resp.Status)
+				}
+			}
+			wantRefused(t, r.dial().get("/"), code)
+		})
+	}
+}

@@ -91,9 +91,11 @@ func (s *Server) mayStillSend(ctx *fasthttp.RequestCtx, c *conn) bool {
 	return closes && !ctx.Request.Header.ConnectionClose() && (c.word.Load()&flagPipelines != 0 || hasInput(c.Conn))
 }
 
-// linger is called when fasthttp has closed its own descriptor.
+// linger is called when fasthttp has closed its own descriptor. Where that was to be a
+// reset (SO_LINGER of 0), as at the end of a response that must not look whole, so is
+// the close of the second one.
 func (s *Server) linger(tail *os.File) {
-	if !s.lingering.add(tail) {
+	if resets(tail) || !s.lingering.add(tail) {
 		_ = tail.Close()
 		return
 	}

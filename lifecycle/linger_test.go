@@ -5,9 +5,11 @@ package lifecycle
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,5 +129,21 @@ func TestLingerIsDroppedWhenTheBodyWasRead(t *testing.T) {
 	}
 	for openFiles(t) > before {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// A connection on which its client may still be sending is closed in stages, but not
+// where whoever closes it wants a reset: a response that must not look whole.
+func TestACloseThatIsAResetStaysOne(t *testing.T) {
+	h := quiet(func(ctx *fasthttp.RequestCtx) {
+		ctx.SetBodyStream(io.MultiReader(), -1)
+		_ = ctx.Conn().(*net.TCPConn).SetLinger(0)
+		ctx.SetConnectionClose()
+	})
+	h.StreamRequestBody = true
+	c := runTCP(t, &Server{HTTP: h}).dial()
+	c.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc")
+	if all, err := io.ReadAll(c.r); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%q, %v; want a reset", all, err)
 	}
 }

@@ -242,7 +242,7 @@ func (s *Server) park(c *conn) {
 	word := c.word.Load()
 	switch stateOf(word) {
 	case StateIdle:
-		if !s.canPark() {
+		if word&flagSlow != 0 || !s.canPark() { // a second descriptor would outlive the cut
 			return
 		}
 		fd, err := duplicate(c.Conn)
@@ -382,10 +382,9 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
-	if s.divert(nc) {
-		return
+	if !s.divert(nc) {
+		go s.serveConn(nc)
 	}
-	go func() { _ = s.HTTP.ServeConn(nc) }()
 }
 
 // dropParked closes a connection that has been taken out of the set.

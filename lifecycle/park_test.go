@@ -521,3 +521,16 @@ func TestParkedConnectionKeepsItsPrefacesAddress(t *testing.T) {
 		}
 	}
 }
+
+// Who is found too slow and is about to be cut is not parked: what is parked, a cut of
+// the connection does not reach.
+func TestSlowConnectionIsNotParked(t *testing.T) {
+	r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Hour})
+	r.dial().get("/")
+	c := r.idleConn()
+	c.word.Or(flagSlow)
+	r.park(c)
+	if n := r.parking.underWay.Load(); n != 0 || stateOf(c.word.Load()) != StateIdle {
+		t.Errorf("%d are being parked", n)
+	}
+}

@@ -15,9 +15,16 @@ import (
 // its deadline end it as any that has sent nothing. Its goroutine reads the preface
 // and then serves it, so that no accept loop waits for one.
 
-// prefaceTimeout is for a server without a ReadTimeout: who must be spoken to first
-// cannot be left to be silent for ever.
-const prefaceTimeout = 10 * time.Second
+// defaultPrefaceTimeout is for a server without a ReadTimeout: who must be spoken to
+// first cannot be left to be silent for ever.
+const defaultPrefaceTimeout = 10 * time.Second
+
+func (s *Server) prefaceTimeout() time.Duration {
+	if d := s.HTTP.ReadTimeout; d > 0 && d < forever { // see observe
+		return d
+	}
+	return defaultPrefaceTimeout
+}
 
 // servePreface takes a connection that has a preface; nc is what fasthttp is to serve
 // of it.
@@ -28,17 +35,26 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 		err := s.readPreface(tcp, c)
 		if err == nil && s.knowClient(c) {
 			if !s.divert(nc) {
-				_ = s.HTTP.ServeConn(nc)
+				s.serveConn(nc)
 			}
 			return
 		}
-		// An end or a reset had nothing to say, as a load balancer's check.
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		// An end or a reset had nothing to say, as a load balancer's check. net.ErrClosed
+		// is our own doing.
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 			s.emit(Event{Kind: EventPrefaceFail, Addr: tcp.RemoteAddr(), Err: err})
 		}
 		_ = tcp.Close()
 		s.setConnState(nc, fasthttp.StateClosed)
 	}()
+}
+
+// serveConn has fasthttp serve a connection that does not come from its own accept
+// loop.
+func (s *Server) serveConn(nc net.Conn) {
+	if errors.Is(s.HTTP.ServeConn(nc), fasthttp.ErrConcurrencyLimit) {
+		s.setConnState(nc, fasthttp.StateClosed) // of which it does not tell
+	}
 }
 
 // knowClient has the limit of a client's connections hold for one whose preface has
@@ -51,15 +67,12 @@ func (s *Server) knowClient(c *conn) bool {
 	if c.refused == admitted {
 		return true
 	}
-	if c.silence != nil {
-		c.silence.Reset(refusedSilence)
-	}
+	s.limitSilence(c, refusedSilence)
 	return s.limits.refusing.Load() <= maxRefusing
 }
 
 func (s *Server) readPreface(tcp *net.TCPConn, c *conn) error {
-	timeout := orDefault(max(0, s.HTTP.ReadTimeout), prefaceTimeout)
-	if err := tcp.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+	if err := tcp.SetReadDeadline(time.Now().Add(s.prefaceTimeout())); err != nil {
 		return err
 	}
 	var remote net.Addr

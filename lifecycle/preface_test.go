@@ -395,3 +395,63 @@ func TestAPrefaceThatPanics(t *testing.T) {
 		t.Errorf("panic %+v", p)
 	}
 }
+
+// One that is refused behind its preface, and then says nothing, ends without an idle
+// timeout too.
+func TestSilentRefusedConnectionsEndBehindAPreface(t *testing.T) {
+	h := quiet(hello)
+	h.MaxConnsPerIP = 1
+	r := prefaced(t, "tcp", &Server{HTTP: h})
+	first, silent := r.dial(), r.dial()
+	first.send(from)
+	first.get("/")
+	silent.send(from)
+	silent.wantEOF()
+}
+
+// A ReadTimeout that is only there for the sake of the TLS handshake's limit is none.
+func TestPrefaceHasADeadlineBesideThatOfTLS(t *testing.T) {
+	r := prefaced(t, "tls", &Server{HTTP: quiet(hello), TLSHandshakeTimeout: time.Minute})
+	if d := r.prefaceTimeout(); d != defaultPrefaceTimeout {
+		t.Errorf("%v for a preface", d)
+	}
+}
+
+// What the server itself cuts is no failure of a preface.
+func TestPrefacesThatAreCutDoNotFail(t *testing.T) {
+	s, failed := tell(hello)
+	r := prefaced(t, "tcp", s)
+	half := r.dial()
+	half.send("FROM 192.")
+	r.waitTotal(1)
+	_ = r.Close()
+	if err := r.wait(); !errors.Is(err, ErrForced) {
+		t.Error(err)
+	}
+	r.waitTotal(0)
+	select {
+	case e := <-failed:
+		t.Errorf("event %v", e)
+	default:
+	}
+}
+
+// fasthttp tells nobody of a connection that is beyond its own limit.
+func TestConnectionThatFasthttpRefusesIsForgotten(t *testing.T) {
+	handled := make(chan struct{}, 1)
+	h := quiet(func(*fasthttp.RequestCtx) { handled <- struct{}{} })
+	s := &Server{HTTP: h, Preface: func(net.Conn) (net.Addr, error) {
+		select {
+		case <-handled: // it is the second; the rest is taken by whom the application serves itself, by ServeConn
+			h.Concurrency = 1
+		default:
+		}
+		return nil, nil
+	}}
+	r := runTCP(t, s)
+	r.dial().get("/")
+	if resp := r.dial().get("/"); resp.StatusCode != fasthttp.StatusServiceUnavailable {
+		t.Errorf("answered %v", resp.Status)
+	}
+	r.waitTotal(1)
+}

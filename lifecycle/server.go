@@ -103,7 +103,8 @@ type Server struct {
 	// zero, 10 s. It returns the client's address, which RequestCtx.RemoteAddr and
 	// ConnInfo then give, or nil for the connection's own; RequestCtx.Conn and hooks
 	// see the connection as it is. After an error the connection is closed, and an
-	// EventPrefaceFail says so, unless it is io.EOF or ECONNRESET.
+	// EventPrefaceFail says so, unless it is io.EOF or ECONNRESET, or the server itself
+	// has cut the connection.
 	//
 	// A connection is new, for the drain as for IdleTimeout, until the first byte after
 	// its preface. It counts for HTTP.Concurrency from its begin, and for

@@ -29,6 +29,8 @@ func closeFD(int) {}
 
 func shutWrite(*os.File) {}
 
+func resets(*os.File) bool { return false }
+
 // turnOneAway cannot be had here.
 func turnOneAway(net.Listener, []byte) bool { return false }
 

@@ -87,6 +87,15 @@ func duplicate(nc net.Conn) (dup int, err error) {
 
 func closeFD(fd int) { _ = unix.Close(fd) }
 
+// resets reports whether a socket's close is to be a reset.
+func resets(f *os.File) (does bool) {
+	control(f, func(fd uintptr) {
+		l, err := unix.GetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER)
+		does = err == nil && l.Onoff != 0 && l.Linger == 0
+	})
+	return does
+}
+
 func shutWrite(f *os.File) {
 	control(f, func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
 }

@@ -285,3 +285,16 @@ func TestStreamedBodiesThatWereAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// A chunked body that PostBody has read is one that was read to its end: its connection
+// goes on.
+func TestStreamedBodyReadByPostBodyKeepsItsConnection(t *testing.T) {
+	r := run(t, loopback().StreamRequestBody(true).Post("/", func(ctx *fasthttp.RequestCtx) { ctx.SetBody(ctx.PostBody()) }))
+	c := r.dial()
+	for range 2 {
+		c.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+		if resp := c.reply("POST"); resp.String() != "200 abc" || resp.Close {
+			t.Errorf("answered %v, close %v", resp, resp.Close)
+		}
+	}
+}

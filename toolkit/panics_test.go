@@ -586,3 +586,16 @@ func TestCatchOutsideOfAServer(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A client that may still be sending is closed on in stages, but not with a response
+// that must not look whole.
+func TestStreamsThatFailUnderAnUploadAreReset(t *testing.T) {
+	b := loopback().StreamRequestBody(true).Post("/panic", streamOf("begin", boom))
+	r := run(t, b)
+	c := r.dial()
+	c.send("POST /panic HTTP/1.0\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc")
+	if text, err := c.all(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%q, %v; want a reset", text, err)
+	}
+	r.finish()
+}

@@ -23,8 +23,9 @@ func strict(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		}
 		// What follows a CONNECT that is answered with 2xx goes through a proxy as it is.
 		streamed, last := chunked && ctx.Request.IsBodyStream(), ctx.IsConnect()
+		body, _ := ctx.RequestBodyStream().(*limitedBody) // PostBody takes it off the request
 		next(ctx)
-		if (last || streamed) && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil && (last || !endSeen(ctx)) {
+		if (last || streamed) && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil && (last || !endSeen(ctx, body)) {
 			ctx.SetConnectionClose()
 		}
 	}
@@ -32,9 +33,8 @@ func strict(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 
 // endSeen reports whether the handler has read a chunked stream to its end, and no
 // trailer was there.
-func endSeen(ctx *fasthttp.RequestCtx) bool {
-	body, ok := ctx.RequestBodyStream().(*limitedBody)
-	return ok && body.err == io.EOF && !hasTrailer(&ctx.Request.Header) //nolint:errorlint // io.Reader's contract
+func endSeen(ctx *fasthttp.RequestCtx, body *limitedBody) bool {
+	return body != nil && body.err == io.EOF && !hasTrailer(&ctx.Request.Header) //nolint:errorlint // io.Reader's contract
 }
 
 // hasTrailer reports whether a chunked body that has been read had a trailer, whose

@@ -3,9 +3,11 @@ package rehearsal
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -78,9 +80,15 @@ func (c *Cmd) start(addr string) (*Target, error) {
 	}, nil
 }
 
-// FreeAddr returns a loopback address with a port that was free a moment ago.
+// FreeAddr returns a loopback address with a port that was free a moment ago. On
+// Linux, which has all of 127.0.0.0/8, the address is one that is nobody else's: a
+// port of 127.0.0.1 may be given to some connection meanwhile.
 func FreeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ip := net.IPv4(127, 0, 0, 1)
+	if runtime.GOOS == "linux" {
+		ip = net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254))) //nolint:gosec // no secret, and a byte
+	}
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ip})
 	if err != nil {
 		return "", err
 	}
