@@ -231,7 +231,7 @@ func (a *Adopted) GiveBack(unread []byte) {
 	}
 	go func() {
 		if s.awaitInput(c, len(unread) > 0) {
-			s.serveConn(c.Conn)
+			s.serveByFasthttp(c.Conn)
 			return
 		}
 		_ = c.Close()

@@ -382,9 +382,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 		s.connState(nc, fasthttp.StateNew)
 	}
 	s.noticeIdle()
-	if !s.divert(nc) {
-		go s.serveConn(nc)
-	}
+	go s.serveConn(nc)
 }
 
 // dropParked closes a connection that has been taken out of the set.

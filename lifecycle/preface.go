@@ -34,9 +34,7 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 		c := s.conns.get(nc)
 		err := s.readPreface(tcp, c)
 		if err == nil && s.knowClient(c) {
-			if !s.divert(nc) {
-				s.serveConn(nc)
-			}
+			s.serveConn(nc)
 			return
 		}
 		// An end or a reset had nothing to say, as a load balancer's check. net.ErrClosed
@@ -49,9 +47,14 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 	}()
 }
 
-// serveConn has fasthttp serve a connection that does not come from its own accept
-// loop.
+// serveConn has a connection served that does not come from fasthttp's accept loop.
 func (s *Server) serveConn(nc net.Conn) {
+	if !s.divert(nc) {
+		s.serveByFasthttp(nc)
+	}
+}
+
+func (s *Server) serveByFasthttp(nc net.Conn) {
 	if errors.Is(s.HTTP.ServeConn(nc), fasthttp.ErrConcurrencyLimit) {
 		s.setConnState(nc, fasthttp.StateClosed) // of which it does not tell
 	}

@@ -91,7 +91,7 @@ func FuzzTable(f *testing.F) {
 				s.setConnState(m.nc, fasthttp.StateIdle)
 				m.state = StateIdle
 			case op == hijack && m.state == StateActive:
-				s.setConnState(m.nc, fasthttp.StateHijacked)
+				s.conns.get(m.nc).to(StateHijacked, s.now()) // as trackHijack does
 				m.state = StateHijacked
 			case op == closes:
 				s.setConnState(m.nc, fasthttp.StateClosed)
