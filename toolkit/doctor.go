@@ -77,7 +77,7 @@ func (b *Builder) warnings(h *fasthttp.Server, l *lifecycle.Server, replaced boo
 	// after it.
 	lastCall, bounded, deadline := max(b.lastCall, b.shutdownDelay), l.DrainTimeout > 0, sum(b.shutdownDelay, l.DrainTimeout)
 
-	const slowloris = "nothing else ends it, and it costs its client nothing; https://www.cloudflare.com/learning/ddos/ddos-attack-tools/slowloris/"
+	const slowloris = "only MinReadRate and MinWriteRate end it then, on Linux, where it is slower than they ask for; https://www.cloudflare.com/learning/ddos/ddos-attack-tools/slowloris/"
 	warn(tcp && h.ReadTimeout == 0, "ReadHeaderTimeout(0)", "a client that never ends its header holds a connection for ever", slowloris)
 	warn(tcp && b.readBodyTimeout == 0, "ReadBodyTimeout(0)", "a client that never ends its body holds a connection for ever", slowloris)
 	warn(tcp && h.WriteTimeout == 0, "WriteTimeout(0)", "a client that does not read its response holds a connection and the response for ever", slowloris)
