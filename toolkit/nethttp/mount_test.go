@@ -652,3 +652,37 @@ func TestWriteTimeout(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// None of the fasthttp.Server's settings changes who is answered what.
+func TestSettings(t *testing.T) {
+	for name, set := range map[string]func(*fasthttp.Server){
+		"KeepHijackedConns":             func(h *fasthttp.Server) { h.KeepHijackedConns = true },
+		"ReduceMemoryUsage":             func(h *fasthttp.Server) { h.ReduceMemoryUsage = true },
+		"both":                          func(h *fasthttp.Server) { h.KeepHijackedConns, h.ReduceMemoryUsage = true, true },
+		"StreamRequestBody":             func(h *fasthttp.Server) { h.StreamRequestBody = true },
+		"DisableHeaderNamesNormalizing": func(h *fasthttp.Server) { h.DisableHeaderNamesNormalizing = true },
+		"timeouts":                      func(h *fasthttp.Server) { h.ReadTimeout, h.WriteTimeout, h.IdleTimeout = patience, patience, patience },
+		"HeaderReceived": func(h *fasthttp.Server) {
+			h.HeaderReceived = func(*fasthttp.RequestHeader) fasthttp.RequestConfig { panic("oh") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, "tcp", app{set: func(s *lifecycle.Server) { set(s.HTTP) }})
+			c := r.dial()
+			for range 2 {
+				for _, e := range exchanges {
+					c.send(e.text)
+					c.want(e.method, e.answer)
+				}
+				c.send(allExchanges())
+				c.wantAll()
+			}
+			for range 2 * nativesInARow {
+				c.get("/native")
+			}
+			c.get("/net")
+			r.finish()
+			c.wantEOF()
+		})
+	}
+}
