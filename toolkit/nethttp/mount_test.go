@@ -73,6 +73,28 @@ func TestAlternate(t *testing.T) {
 	})
 }
 
+// Each may be a connection's first, and be followed by what is taken for no request if
+// its body is read by the wrong server.
+func TestFirstRequest(t *testing.T) {
+	forms(t, func(t *testing.T, kind string, fresh bool) {
+		r := run(t, kind, app{fresh: fresh})
+		for _, e := range exchanges {
+			c := r.dial()
+			for range 2 {
+				c.send(e.text)
+				c.want(e.method, e.answer)
+			}
+		}
+		c := r.dial()
+		c.send("POST /net HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+		for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} {
+			c.wantLine(want)
+		}
+		c.send("hello")
+		c.want("POST", `net POST /net "hello" <nil>`)
+	})
+}
+
 func TestPipelined(t *testing.T) {
 	forms(t, func(t *testing.T, kind string, fresh bool) {
 		r := run(t, kind, app{fresh: fresh})
