@@ -123,7 +123,7 @@ func (a *Adopted) Active(buffered bool) bool {
 // must not be handled, as it cannot be answered: then the connection is to be closed.
 func (a *Adopted) Enter(method, path string) bool {
 	c := a.c
-	c.forgetRoute() // of fasthttp, which handed it over
+	c.forgetRoute() // that fasthttp noted before it was handed over
 	word := c.word.Load()
 	if a.s.cutting.Load() || stateOf(word) != StateActive || word&flagSlow != 0 {
 		return false
@@ -131,7 +131,8 @@ func (a *Adopted) Enter(method, path string) bool {
 	n := copy(c.route[:], method)
 	n += copy(c.route[n:], " ")
 	n += copy(c.route[n:], path)
-	c.routeLen = uint8(n)                                         //nolint:gosec // at most len(c.route)
+	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
+
 	return c.word.CompareAndSwap(word, word|flagRoute|flagInside) // see conn.enter
 }
 
@@ -158,7 +159,8 @@ func (a *Adopted) Leave() {
 
 // Last reports whether the response that is about to be sent is to be the
 // connection's last, and to say so: the drain has begun, MaxConnAge or
-// HTTP.MaxRequestsPerConn is reached, or HTTP.DisableKeepalive is set.
+// HTTP.MaxRequestsPerConn is reached, or HTTP.DisableKeepalive is set. It is asked once
+// a response: those of a drain are counted.
 func (a *Adopted) Last() bool {
 	s, c := a.s, a.c
 	if s.phases.load() >= PhaseDraining {
@@ -213,6 +215,7 @@ func (a *Adopted) GiveBack(unread []byte) {
 		c.leave()
 		c.word.Add(^uint64(oneRequest - 1)) // fasthttp will count it
 	}
+	c.forgetRoute()
 	c.adopted.Store(nil)
 	if _, ok := below(c.Conn).(*tls.Conn); ok && len(unread) == 0 {
 		unread = readBuffered(c.Conn) // of which its socket knows nothing
@@ -228,7 +231,7 @@ func (a *Adopted) GiveBack(unread []byte) {
 	}
 	go func() {
 		if s.awaitInput(c, len(unread) > 0) {
-			_ = s.HTTP.ServeConn(c.Conn)
+			s.serveByFasthttp(c.Conn)
 			return
 		}
 		_ = c.Close()

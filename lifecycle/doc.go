@@ -68,6 +68,13 @@
 // loop, and fasthttp serves the connection itself. Until its preface is complete, a
 // connection has sent nothing, for the contract's line 7 too.
 //
+// # Another server beside fasthttp
+//
+// Server.HandOver takes a connection out of fasthttp's hands, and Server.Divert a new
+// one, for another server, such as an http.Server, which this package does not know.
+// Adopted is how that tells what becomes of it, so that the contract holds for it too,
+// and how it goes back. Package toolkit/nethttp is built on it.
+//
 // # A close that destroys no response
 //
 // A response that closes its connection under a client which is still sending, a

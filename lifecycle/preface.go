@@ -49,9 +49,12 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 
 // serveConn has a connection served that does not come from fasthttp's accept loop.
 func (s *Server) serveConn(nc net.Conn) {
-	if s.divert(nc) {
-		return
+	if !s.divert(nc) {
+		s.serveByFasthttp(nc)
 	}
+}
+
+func (s *Server) serveByFasthttp(nc net.Conn) {
 	if errors.Is(s.HTTP.ServeConn(nc), fasthttp.ErrConcurrencyLimit) {
 		s.setConnState(nc, fasthttp.StateClosed) // of which it does not tell
 	}

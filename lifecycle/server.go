@@ -179,8 +179,9 @@ type Server struct {
 
 	// Divert, if set, is called with each new connection, which it serves in fasthttp's
 	// place: for a server whose requests are all for another one, such as an
-	// http.Server. It is called by the accept loop, and must not block. Connections that
-	// are refused it is spared. HTTP.ConnState hears nothing of those that it gets.
+	// http.Server. It must not block: an accept loop may be calling. It is spared those
+	// that are refused, and gets those back that were parked. HTTP.ConnState hears nothing
+	// of what Divert gets.
 	Divert func(a *Adopted)
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it

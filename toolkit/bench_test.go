@@ -3,6 +3,7 @@ package toolkit
 import (
 	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -43,6 +44,9 @@ func variants() []variant {
 		{"toolkit-body", postRequest, false, toolkit(zerolog.Nop())},
 		{"toolkit-max-in-flight", getRequest, false, func(t testing.TB, ln net.Listener) {
 			run(t, quiet().MaxInFlight(100, time.Second).Get("/", hello).Listener(ln))
+		}},
+		{"toolkit-beside-nethttp", getRequest, false, func(t testing.TB, ln net.Listener) {
+			run(t, quiet().Get("/", hello).NetHTTP("/", http.NotFoundHandler()).NetHTTP("/net/{path:*}", http.NotFoundHandler()).Listener(ln))
 		}},
 		{"toolkit-log-disabled", getRequest, false, toolkit(discard.Level(zerolog.Disabled))},
 		{"toolkit-log-warn", getRequest, false, toolkit(discard.Level(zerolog.WarnLevel))},

@@ -23,6 +23,9 @@
 //
 //	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
 //
+// NetHTTP mounts net/http handlers, which are served by a real http.Server in the same
+// life; see package nethttp.
+//
 // Behind proxies, ClientIP is the client's address: TrustedProxies and ProxyProtocol
 // say whose word is taken for it.
 //

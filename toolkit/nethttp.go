@@ -23,9 +23,14 @@ import (
 // it gets all that has no other route, with the redirects, the 404 and the 405 that
 // are its own.
 //
-// Request ids, the access log and MaxBodySize hold for it. A panic is logged and closes
-// the connection, as in net/http. Middleware of Use and of groups is for native
-// handlers: the application has its own. Parameters of the path are not passed on.
+// Request ids, the access log, MaxBodySize, MaxInFlight and the limits of connections
+// hold for it. A panic is logged and closes the connection, as in net/http. Middleware of
+// Use and of groups is for native handlers: the application has its own. So is Strict:
+// net/http reads requests in its own way, those for native handlers too that come on a
+// connection which has asked for net/http before. The least rates do not measure what
+// a net/http handler itself reads and writes; ReadBodyTimeout does, and WriteTimeout, for
+// each write. Parameters of the path are not passed on. Server.Handler is the native
+// handlers alone.
 func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 	b.netHTTP = append(b.netHTTP, netRoute{path, h})
 	return b

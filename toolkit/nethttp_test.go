@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -262,4 +263,41 @@ func TestNetHTTPMaxInFlight(t *testing.T) {
 		t.Error(got)
 	}
 	r.finish()
+}
+
+// In memory there is no socket, and the drain ends idle connections by a deadline.
+func TestNetHTTPInMemory(t *testing.T) {
+	for _, withApp := range []bool{false, true} {
+		b := quiet().LastCall(time.Second).NetHTTP("/net/{path:*}", http.HandlerFunc(legacy))
+		if withApp {
+			b.NetHTTP("/", http.HandlerFunc(legacy))
+		} else {
+			b.Get("/native", answer("native"))
+		}
+		bubble(t, b, func(t *testing.T, r *running) {
+			c, idle := r.dial(), r.dial()
+			for range 3 {
+				if got := c.get("/net/a").String(); got != `200 net GET /net/a "" <nil>` {
+					t.Error(got)
+				}
+			}
+			for range 20 {
+				c.get("/native")
+			}
+			idle.get("/net/a")
+			began := time.Now()
+			r.Drain()
+			if got := c.get("/net/a"); !got.Close {
+				t.Error("not told")
+			}
+			c.wantEOF()
+			idle.wantEOF()
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("drained in %v", took)
+			}
+		})
+	}
 }

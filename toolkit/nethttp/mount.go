@@ -10,7 +10,14 @@
 // never.
 //
 // The http.Server's connections are in the lifecycle.Server's table, and its drain holds
-// for them, line by line: the http.Server's own Shutdown is not used. HTTP/2 is off.
+// for them, line by line: the http.Server's own Shutdown is not used. They are parked as
+// others are. HTTP/2 is off.
+//
+// Handlers see what they see in net/http, with these differences: a request whose header
+// fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
+// answer; the http.ResponseWriter is a Response, on which http.MaxBytesReader cannot have
+// the connection closed; a connection that is hijacked is not the *net.TCPConn or
+// *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
@@ -124,17 +131,22 @@ type connKey struct{}
 // nothing but HTTP/d.d.
 const forNetHTTP = "net/http "
 
-// headerReceived hides the body of a request for net/http from fasthttp.
+// headerReceived is called by fasthttp between a request's header and its body.
 func (s *server) headerReceived(h *fasthttp.RequestHeader) (rc fasthttp.RequestConfig) {
+	defer s.claim(h) // whatever becomes of the user's hook
 	if s.header != nil {
 		rc = s.header(h)
 	}
+	return rc
+}
+
+// claim hides the body of a request for net/http from fasthttp, and tells handle.
+func (s *server) claim(h *fasthttp.RequestHeader) {
 	if s.Route(text(h.Method()), text(h.RequestURI())) == nil {
-		return rc
+		return
 	}
 	h.SetContentLength(0)                            // Transfer-Encoding too
 	h.SetProtocol(forNetHTTP + string(h.Protocol())) // nor does fasthttp answer an Expect then
-	return rc
 }
 
 // text is b, for who does not keep it.

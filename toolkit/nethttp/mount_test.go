@@ -73,6 +73,28 @@ func TestAlternate(t *testing.T) {
 	})
 }
 
+// Each may be a connection's first, and be followed by what is taken for no request if
+// its body is read by the wrong server.
+func TestFirstRequest(t *testing.T) {
+	forms(t, func(t *testing.T, kind string, fresh bool) {
+		r := run(t, kind, app{fresh: fresh})
+		for _, e := range exchanges {
+			c := r.dial()
+			for range 2 {
+				c.send(e.text)
+				c.want(e.method, e.answer)
+			}
+		}
+		c := r.dial()
+		c.send("POST /net HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+		for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} {
+			c.wantLine(want)
+		}
+		c.send("hello")
+		c.want("POST", `net POST /net "hello" <nil>`)
+	})
+}
+
 func TestPipelined(t *testing.T) {
 	forms(t, func(t *testing.T, kind string, fresh bool) {
 		r := run(t, kind, app{fresh: fresh})
@@ -650,5 +672,39 @@ func TestWriteTimeout(t *testing.T) {
 	r.dial().send(request("GET", "/net", ""))
 	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error(err)
+	}
+}
+
+// None of the fasthttp.Server's settings changes who is answered what.
+func TestSettings(t *testing.T) {
+	for name, set := range map[string]func(*fasthttp.Server){
+		"KeepHijackedConns":             func(h *fasthttp.Server) { h.KeepHijackedConns = true },
+		"ReduceMemoryUsage":             func(h *fasthttp.Server) { h.ReduceMemoryUsage = true },
+		"both":                          func(h *fasthttp.Server) { h.KeepHijackedConns, h.ReduceMemoryUsage = true, true },
+		"StreamRequestBody":             func(h *fasthttp.Server) { h.StreamRequestBody = true },
+		"DisableHeaderNamesNormalizing": func(h *fasthttp.Server) { h.DisableHeaderNamesNormalizing = true },
+		"timeouts":                      func(h *fasthttp.Server) { h.ReadTimeout, h.WriteTimeout, h.IdleTimeout = patience, patience, patience },
+		"HeaderReceived": func(h *fasthttp.Server) {
+			h.HeaderReceived = func(*fasthttp.RequestHeader) fasthttp.RequestConfig { panic("oh") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, "tcp", app{set: func(s *lifecycle.Server) { set(s.HTTP) }})
+			c := r.dial()
+			for range 2 {
+				for _, e := range exchanges {
+					c.send(e.text)
+					c.want(e.method, e.answer)
+				}
+				c.send(allExchanges())
+				c.wantAll()
+			}
+			for range 2 * nativesInARow {
+				c.get("/native")
+			}
+			c.get("/net")
+			r.finish()
+			c.wantEOF()
+		})
 	}
 }

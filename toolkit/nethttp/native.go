@@ -83,17 +83,15 @@ func (s *server) newCtx(r *http.Request, c *conn) *fasthttp.RequestCtx {
 // readBody reads a request's body, or has the handler read it, as the
 // fasthttp.Server's settings want it.
 func (s *server) readBody(ctx *fasthttp.RequestCtx, r *http.Request, c *conn) error {
-	settings, limit := s.life.HTTP, 0
+	settings := s.life.HTTP
 	if settings.GetOnly && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return fasthttp.ErrGetOnly
 	}
-	if s.header != nil {
-		rc := s.header(&ctx.Request.Header)
-		if rc.ReadTimeout > 0 && r.Body != http.NoBody {
-			_ = c.SetReadDeadline(time.Now().Add(rc.ReadTimeout))
-		}
-		limit = rc.MaxRequestBodySize
+	rc := settings.HeaderReceived(&ctx.Request.Header) // package lifecycle's, around ours
+	if rc.ReadTimeout > 0 && r.Body != http.NoBody {
+		_ = c.SetReadDeadline(time.Now().Add(rc.ReadTimeout))
 	}
+	limit := rc.MaxRequestBodySize
 	if limit <= 0 {
 		limit = settings.MaxRequestBodySize
 	}

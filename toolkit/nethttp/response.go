@@ -82,7 +82,7 @@ func (w *Response) FlushError() error {
 
 // Hijack is for handlers that ask for an http.Hijacker.
 func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := w.ResponseWriter.(http.Hijacker).Hijack()
+	nc, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.begin(http.StatusSwitchingProtocols)
 	}
