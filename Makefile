@@ -77,6 +77,11 @@ rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthtt
 	@go build -o $(BIN)/rehearse ./examples/rehearse
 	@$(BIN)/rehearse -rounds $(ROUNDS) $(ARGS)
 
+.PHONY: conformance
+conformance: ## compare what servers of net/http handlers show with net/http, behaviour by behaviour (ARGS="-h" explains)
+	@go build -o $(BIN)/conformance ./examples/conformance
+	@$(BIN)/conformance $(ARGS)
+
 .PHONY: bench
 bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)
 	cd benchmarks && go run ./cmd/bench -out results/short -skip '$(BENCH_LONG)' $(ARGS)
