@@ -67,7 +67,6 @@ func adapt(s *http.Server, _ fasthttp.RequestHandler) server {
 			}()
 			handler(ctx)
 		},
-		ErrorHandler:          nil,
 		ReadTimeout:           max(s.ReadTimeout, s.ReadHeaderTimeout),
 		WriteTimeout:          s.WriteTimeout,
 		IdleTimeout:           s.IdleTimeout,
@@ -82,9 +81,10 @@ func adapt(s *http.Server, _ fasthttp.RequestHandler) server {
 		ConnState: func(c net.Conn, state fasthttp.ConnState) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			if state == fasthttp.StateNew {
+			switch state { //nolint:exhaustive // the others change nothing
+			case fasthttp.StateNew:
 				a.conns[c] = true
-			} else if state == fasthttp.StateClosed {
+			case fasthttp.StateClosed:
 				delete(a.conns, c)
 			}
 		},

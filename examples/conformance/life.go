@@ -17,7 +17,7 @@ import (
 // path answers with the path that was asked for.
 func path(x *run, w http.ResponseWriter, r *http.Request) {
 	x.sawf("%s %s", r.Method, r.URL)
-	_, _ = io.WriteString(w, r.URL.Path+"\n")
+	_, _ = io.WriteString(w, r.URL.Path+"\n") //nolint:gosec // no browser reads it
 }
 
 // busy is a request that is answered when the script says so.
@@ -288,8 +288,8 @@ var life = []behaviour{
 		go func() { done <- x.shutdown(limit) }()
 		x.wait("shutting down")
 		select {
-		case <-done:
-			x.notef("it does not wait")
+		case err := <-done:
+			x.notef("it does not wait: %v", err)
 		case <-time.After(20 * time.Millisecond):
 		}
 		x.signal("go on")

@@ -536,8 +536,8 @@ func parts(x *run, _ http.ResponseWriter, r *http.Request) {
 	_ = r.MultipartForm.RemoveAll()
 }
 
-func urlencoded(body string, lines ...string) string {
-	return post(body, append(lines, "Content-Type: application/x-www-form-urlencoded", fmt.Sprintf("Content-Length: %d", len(body)))...)
+func urlencoded(body string) string {
+	return post(body, "Content-Type: application/x-www-form-urlencoded", fmt.Sprintf("Content-Length: %d", len(body)))
 }
 
 func multiparted(body string) string {

@@ -625,7 +625,7 @@ var streams = []behaviour{
 		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		n := 0
 		for n < 64<<20 {
-			k, err := c.Conn.Write(block)
+			k, err := c.Write(block)
 			n += k
 			if err != nil {
 				break
@@ -637,7 +637,7 @@ var streams = []behaviour{
 		x.signal("blocked")
 		_ = c.SetWriteDeadline(time.Now().Add(limit))
 		for n < 64<<20 {
-			k, err := c.Conn.Write(block[n%len(block) : min(len(block), n%len(block)+64<<20-n)])
+			k, err := c.Write(block[n%len(block) : min(len(block), n%len(block)+64<<20-n)])
 			n += k
 			if err != nil {
 				break

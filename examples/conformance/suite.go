@@ -151,10 +151,9 @@ func (b *behaviour) transcript(c *contender, v variant) string {
 // the first to end.
 func (x *run) sendAll(c *conn) {
 	text := x.behaviour.send
-	switch x.variant.native {
-	case 'p':
+	if x.variant.native == 'p' {
 		c.write(nativeRequest + text + nativeRequest + lastRequest)
-	default:
+	} else {
 		c.send(text)
 		c.write(lastRequest)
 	}
@@ -173,11 +172,11 @@ func (x *run) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.finished.Broadcast()
 		x.mu.Unlock()
 	}()
-	switch {
-	case r.URL.Path == nativePath:
+	switch r.URL.Path {
+	case nativePath:
 		w.Header().Set(nativeHeader, "no")
 		_, _ = io.WriteString(w, "native\n")
-	case r.URL.Path == lastPath:
+	case lastPath:
 		x.sawf("the last request")
 		_, _ = io.WriteString(w, "last\n")
 	default:
@@ -228,8 +227,9 @@ func (x *run) notef(format string, args ...any) {
 func (x *run) Write(p []byte) (int, error) {
 	first, _, _ := strings.Cut(string(p), "\n")
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.logged = append(x.logged, first)
+	x.mu.Unlock()
+	x.signal("logged")
 	return len(p), nil
 }
 
@@ -252,14 +252,12 @@ func (x *run) event(name string) chan struct{} {
 // signal and wait let the handler and the script wait for one another.
 func (x *run) signal(name string) { x.event(name) <- struct{}{} }
 
-func (x *run) wait(name string) bool {
+func (x *run) wait(name string) {
 	select {
 	case <-x.event(name):
-		return true
 	case <-time.After(x.patience()):
 		x.notef("waited for %q in vain", name)
 		x.impatient.Store(true)
-		return false
 	}
 }
 
@@ -376,7 +374,7 @@ func dechunk(raw []byte) (body, rest []byte, end string) {
 				return body, rest, fmt.Sprintf(" trailer %q", t)
 			}
 			return body, nil, " and no end of the trailer, but " + quote(raw)
-		case int(n)+2 > len(after): //nolint:gosec // of 31 bits
+		case int(n)+2 > len(after):
 			return append(body, after...), nil, " within a chunk"
 		}
 		body, raw = append(body, after[:n]...), after[n+2:]
@@ -462,8 +460,7 @@ func (c *conn) send(text string) {
 }
 
 func (c *conn) readNative() {
-	resp := c.response("GET")
-	if resp != nil && c.x.contender.native && resp.Header.Get(nativeHeader) != "yes" {
+	if h := c.response("GET"); h != nil && c.x.contender.native && h.Get(nativeHeader) != "yes" {
 		c.x.notef("a native route was not served by its handler")
 	}
 }
@@ -504,9 +501,9 @@ func (c *conn) ended(err error) {
 	}
 }
 
-// response reads a response, past informational ones. It is nil when there is
-// none.
-func (c *conn) response(method string) *http.Response {
+// response reads a response, past informational ones, and returns its header, nil
+// when there is none.
+func (c *conn) response(method string) http.Header {
 	for c.over == "" {
 		resp, err := http.ReadResponse(c.br, &http.Request{Method: method})
 		if err == nil {
@@ -525,16 +522,16 @@ func (c *conn) response(method string) *http.Response {
 		}
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			c.atRest = !resp.Close && c.over == ""
-			return resp
+			return resp.Header
 		}
 	}
 	return nil
 }
 
 // get sends a GET and reads its response.
-func (c *conn) get(path string) *http.Response {
-	c.send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
-	return c.response("GET")
+func (c *conn) get(path string) {
+	c.send(target(path))
+	c.response("GET")
 }
 
 // until reads up to a text.
@@ -616,7 +613,7 @@ func (x *run) noteServe() {
 func (c *conn) pump() {
 	_ = c.SetWriteDeadline(time.Now().Add(4 * limit))
 	for range total / len(block) {
-		if _, err := c.Conn.Write(block); err != nil {
+		if _, err := c.Write(block); err != nil {
 			return
 		}
 	}
