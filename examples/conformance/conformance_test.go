@@ -38,13 +38,13 @@ func TestReferenceIsEqualToItself(t *testing.T) {
 // nowhere else.
 func TestContendersWithTwoEngines(t *testing.T) {
 	for _, v := range variants {
-		want := make([]string, 0)
+		var want []string
 		for _, c := range contenders {
 			if !c.native {
 				continue
 			}
 			t.Run(c.name+"/"+v.name, func(t *testing.T) {
-				if len(want) == 0 {
+				if want == nil {
 					want = show(reference, v, all)
 				}
 				got := show(c, v, all)

@@ -184,7 +184,7 @@ var life = []behaviour{
 		x.signal("go on")
 		c.rest()
 	}},
-	{name: "IdleTimeout closes what is idle, without a word", server: func(_ *run, s *http.Server) { s.IdleTimeout = 20 * time.Millisecond }, plain: true, script: func(_ *run, c *conn) {
+	{name: "IdleTimeout closes what is idle, without a word", server: func(_ *run, s *http.Server) { s.IdleTimeout = 200 * time.Millisecond }, plain: true, script: func(_ *run, c *conn) {
 		c.send(target("/a"))
 		c.rest()
 	}},

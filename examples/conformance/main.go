@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -29,7 +30,7 @@ func main() {
 	for _, v := range variants {
 		var want []string
 		for _, c := range contenders {
-			if v.native != 0 && !c.native || v.split && !c.native {
+			if v != variants[0] && !c.native {
 				continue
 			}
 			if want == nil {
@@ -38,7 +39,15 @@ func main() {
 			columns = append(columns, column{c, v, want, show(c, v, list)})
 		}
 	}
-	table(list, columns)
+	plain := slices.IndexFunc(columns, func(c column) bool { return c.variant != variants[0] })
+	if plain < 0 {
+		plain = len(columns)
+	}
+	table(list, columns[:plain])
+	for _, c := range columns[plain:] {
+		equal, total := count(list, c, "")
+		fmt.Printf("%s: %d of %d\n", c, equal, total)
+	}
 	if *transcripts {
 		for i, b := range list {
 			fmt.Printf("\n%s\n%s", b, columns[0].want[i])
@@ -123,28 +132,28 @@ func table(list []*behaviour, columns []column) {
 		fmt.Fprintf(w, "| %s\t", c)
 	}
 	fmt.Fprint(w, "|\n|---\t"+strings.Repeat("|---:\t", len(columns))+"|\n")
-	for _, g := range suite {
-		row(w, g.name, list, columns, func(b *behaviour) bool { return b.group == g.name })
+	for _, g := range append(slices.Clone(suite), group{}) {
+		fmt.Fprintf(w, "| %s\t", cmp.Or(g.name, "all"))
+		for _, c := range columns {
+			equal, total := count(list, c, g.name)
+			fmt.Fprintf(w, "| %d of %d\t", equal, total)
+		}
+		fmt.Fprintln(w, "|")
 	}
-	row(w, "all", list, columns, func(*behaviour) bool { return true })
 	_ = w.Flush()
 }
 
-func row(w *tabwriter.Writer, name string, list []*behaviour, columns []column, in func(*behaviour) bool) {
-	fmt.Fprintf(w, "| %s\t", name)
-	for _, c := range columns {
-		equal, total := 0, 0
-		for i, b := range list {
-			if in(b) && c.want[i] != "" {
-				total++
-				if c.want[i] == c.got[i] {
-					equal++
-				}
+// count counts the behaviours of a group, "" for all, that take part in a variant.
+func count(list []*behaviour, c column, group string) (equal, total int) {
+	for i, b := range list {
+		if (group == "" || b.group == group) && c.want[i] != "" {
+			total++
+			if c.want[i] == c.got[i] {
+				equal++
 			}
 		}
-		fmt.Fprintf(w, "| %d of %d\t", equal, total)
 	}
-	fmt.Fprintln(w, "|")
+	return equal, total
 }
 
 // diff returns the lines of want and got that do not follow one another in both.

@@ -63,15 +63,17 @@ var suite = []group{
 
 // variant says what is done to the scripts.
 type variant struct {
-	name   string
-	native byte // before a request on a connection at rest, a native one: 'a'lternating or 'p'ipelined, in the same segment; 0: none
-	split  bool // every byte is sent by itself
+	name      string
+	native    int  // how many native requests are sent before one on a connection at rest
+	pipelined bool // in the same segment
+	split     bool // every byte is sent by itself
 }
 
 var variants = []variant{
 	{name: "plain"},
-	{name: "alternating", native: 'a'},
-	{name: "pipelined", native: 'p'},
+	{name: "alternating", native: 1},
+	{name: "pipelined", native: 1, pipelined: true},
+	{name: "to and fro", native: 10, pipelined: true}, // so many that a connection goes back
 	{name: "split", split: true},
 }
 
@@ -143,6 +145,10 @@ func (b *behaviour) transcript(c *contender, v variant) string {
 	x.awaitHandlers()
 	_ = x.server.Close()
 	_ = l.Close()
+	select {
+	case <-x.served:
+	case <-time.After(x.patience()):
+	}
 	return x.String()
 }
 
@@ -151,8 +157,9 @@ func (b *behaviour) transcript(c *contender, v variant) string {
 // the first to end.
 func (x *run) sendAll(c *conn) {
 	text := x.behaviour.send
-	if x.variant.native == 'p' {
-		c.write(nativeRequest + text + nativeRequest + lastRequest)
+	if x.variant.pipelined {
+		natives := strings.Repeat(nativeRequest, x.variant.native)
+		c.write(natives + text + natives + lastRequest)
 	} else {
 		c.send(text)
 		c.write(lastRequest)
@@ -443,26 +450,25 @@ func (c *conn) taken() []byte {
 
 // send sends a request, or a further part of one.
 func (c *conn) send(text string) {
-	if c.atRest {
-		switch c.x.variant.native {
-		case 'a':
-			c.write(nativeRequest)
-			c.readNative()
-		case 'p':
-			c.write(nativeRequest + text)
-			c.readNative()
-			c.atRest = false
-			return
+	v := c.x.variant
+	if !c.atRest {
+		v.native = 0
+	}
+	natives := strings.Repeat(nativeRequest, v.native)
+	if v.pipelined {
+		c.write(natives + text)
+	} else if natives != "" {
+		c.write(natives)
+	}
+	for range v.native {
+		if h := c.response("GET"); h != nil && c.x.contender.native && h.Get(nativeHeader) != "yes" {
+			c.x.notef("a native route was not served by its handler")
 		}
 	}
-	c.atRest = false
-	c.write(text)
-}
-
-func (c *conn) readNative() {
-	if h := c.response("GET"); h != nil && c.x.contender.native && h.Get(nativeHeader) != "yes" {
-		c.x.notef("a native route was not served by its handler")
+	if !v.pipelined {
+		c.write(text)
 	}
+	c.atRest = false
 }
 
 // write writes without regard to what the server does with it: what it answers is
