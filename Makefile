@@ -90,6 +90,11 @@ soak: ## restart a server for DURATION (10m) under good and bad clients, and acc
 	@go build -o $(BIN)/soak ./examples/soak
 	@$(BIN)/soak -duration $(DURATION) $(ARGS)
 
+.PHONY: conformance
+conformance: ## compare what servers of net/http handlers show with net/http, behaviour by behaviour (ARGS="-h" explains)
+	@go build -o $(BIN)/conformance ./examples/conformance
+	@$(BIN)/conformance $(ARGS)
+
 .PHONY: bench
 bench: ## measure ours beside its peers, for some five minutes (ARGS="-h" explains)
 	cd benchmarks && go run ./cmd/bench -out results/short -skip '$(BENCH_LONG)' $(ARGS)

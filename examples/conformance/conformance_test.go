@@ -1,0 +1,106 @@
+package main
+
+import (
+	"net/http"
+	"regexp"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+)
+
+var all = choose(regexp.MustCompile(""))
+
+func TestNamesAreUnique(t *testing.T) {
+	seen := map[string]bool{}
+	for _, b := range all {
+		if seen[b.String()] {
+			t.Errorf("two behaviours are %q", b)
+		}
+		seen[b.String()] = true
+	}
+}
+
+// A behaviour that differs from itself says nothing of another server.
+func TestReferenceIsEqualToItself(t *testing.T) {
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
+			want, got := show(reference, v, all), show(reference, v, all)
+			for i, b := range all {
+				if want[i] != got[i] {
+					t.Errorf("%s\n%s", b, diff(want[i], got[i]))
+				}
+			}
+		})
+	}
+}
+
+// Contenders with a second engine are ours. One that says where it differs does so
+// nowhere else, save where a connection has gone back to fasthttp: that reads headers
+// in its own way.
+func TestContendersWithTwoEngines(t *testing.T) {
+	for _, v := range variants {
+		if v.name == "to and fro" {
+			continue
+		}
+		var want []string
+		for _, c := range contenders {
+			if c.known == nil {
+				continue
+			}
+			t.Run(c.name+"/"+v.name, func(t *testing.T) {
+				if want == nil {
+					want = show(reference, v, all)
+				}
+				got := show(c, v, all)
+				for i, b := range all {
+					switch reason := c.known[b.String()]; {
+					case want[i] != got[i] && reason == "":
+						t.Errorf("%s\n%s", b, diff(want[i], got[i]))
+					case want[i] == got[i] && reason != "" && v == variants[0]:
+						t.Errorf("%s: is said to differ (%s), and does not", b, reason)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What a careless middleware does is seen where it is to be seen, and nowhere else.
+func TestDifferencesAreSeen(t *testing.T) {
+	careless := &contender{name: "careless", serve: func(s *http.Server, _ fasthttp.RequestHandler) server {
+		next := s.Handler
+		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			u := *r.URL
+			u.RawPath = ""
+			r = r.WithContext(r.Context())
+			r.URL = &u
+			next.ServeHTTP(struct{ http.ResponseWriter }{w}, r)
+		})
+		return s
+	}}
+	for name, differs := range map[string]bool{
+		"targets: root":                                        false,
+		"targets: encoded slash keeps RawPath":                 true,
+		"framing: a declared trailer":                          false,
+		"streams: a flush sends the header":                    true,
+		"hijack: a response of one's own":                      true,
+		"control: what a writer can do":                        true,
+		"life: three requests, one after the other":            false,
+		"response body: WriteString and Write in turn":         true,
+		"control: a context ends when its client goes":         false,
+		"request line: a method that is no token":              false,
+		"response header: 103 is sent at once":                 false,
+		"life: ConnState of two requests":                      false,
+		"handlers: ServeMux: an encoded slash in a path value": true,
+	} {
+		list := choose(regexp.MustCompile("^" + regexp.QuoteMeta(name) + "$"))
+		if len(list) != 1 {
+			t.Errorf("%d behaviours are %q", len(list), name)
+			continue
+		}
+		want, got := show(reference, variants[0], list), show(careless, variants[0], list)
+		if (want[0] != got[0]) != differs {
+			t.Errorf("%s: differs %v, want %v\n%s", name, !differs, differs, diff(want[0], got[0]))
+		}
+	}
+}

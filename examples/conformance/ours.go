@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
+)
+
+// knownFresh is where a mount differs to which all connections are given.
+var knownFresh = map[string]string{
+	"response header: a second status is logged and ignored":         "the log names nethttp.Response as the caller",
+	"response header: a status after a write is logged and ignored":  "the log names nethttp.Response as the caller",
+	"hijack: the writer is dead after it":                            "the log names nethttp.Response as the caller",
+	"hijack: the connection is what it was":                          "it is a wrapper, whose NetConn is the *net.TCPConn",
+	"hijack: over TLS":                                               "it is a wrapper, whose NetConn is the *tls.Conn",
+	"control: MaxBytesReader beyond its limit closes the connection": "it asks the writer by a method that only net/http's own can have",
+	"control: MaxBytesReader beyond its limit, with chunks":          "it asks the writer by a method that only net/http's own can have",
+	"control: MaxBytesHandler and a form":                            "it asks the writer by a method that only net/http's own can have",
+	"control: TLS is seen":                                           "no protocol is negotiated: HTTP/2 is off",
+	"control: TLS and HTTP/2, which is on by itself":                 "HTTP/2 is off",
+	"control: a plain request to a TLS server":                       "the connection is closed without an answer",
+	"life: Shutdown without a connection":                            "the errors of Serve are lifecycle's",
+	"life: Close cuts all":                                           "the errors of Serve are lifecycle's; a stream under way gets its last chunk",
+}
+
+// two is a server with both engines.
+type two struct {
+	*lifecycle.Server
+	http *http.Server
+}
+
+// ours gives new connections to the http.Server at once if fresh is set.
+func ours(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
+	life := &lifecycle.Server{
+		HTTP: &fasthttp.Server{
+			Handler: native, TLSConfig: s.TLSConfig, NoDefaultServerHeader: true, Logger: s.ErrorLog,
+			ReadTimeout: max(s.ReadTimeout, s.ReadHeaderTimeout), IdleTimeout: s.IdleTimeout, WriteTimeout: s.WriteTimeout,
+			ReadBufferSize: 1 << 20,
+		},
+		LastCall: 50 * time.Millisecond,
+	}
+	if s.MaxHeaderBytes > 0 {
+		life.HTTP.ReadBufferSize = s.MaxHeaderBytes + 4096
+	}
+	h := s.Handler
+	nethttp.Mount{HTTP: s, Fresh: fresh, Route: func(_, target string) http.Handler {
+		if target == nativePath {
+			return nil
+		}
+		return h
+	}}.On(life)
+	return two{life, s}
+}
+
+func (t two) Serve(l net.Listener) error {
+	t.Listeners = []net.Listener{l}
+	if err := t.Run(context.Background()); err != nil {
+		return err
+	}
+	return http.ErrServerClosed
+}
+
+func (t two) ServeTLS(l net.Listener, _, _ string) error {
+	return t.Serve(tls.NewListener(l, t.HTTP.TLSConfig))
+}
+
+func (t two) Shutdown(ctx context.Context) error {
+	if err := t.ShutdownWithContext(ctx); err != nil && !errors.Is(err, lifecycle.ErrDrainTimeout) {
+		return err
+	}
+	return nil
+}
+
+func (t two) SetKeepAlivesEnabled(v bool) { t.http.SetKeepAlivesEnabled(v) }
+
+func (t two) RegisterOnShutdown(f func()) {
+	go func() { <-t.Draining(); f() }()
+}
