@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +23,16 @@ type conn struct {
 
 	// What follows belongs to who reads, or serves the connection: http.Server sees to
 	// it that those are not two at the same time.
-	unread   []byte
-	resting  bool // between two requests, or before the first
-	answered bool // as well, and that has not been reported
-	room     int  // size of the buffer that http.Server reads into
-	natives  int  // native requests in a row
-	leaving  bool // on its way back to fasthttp
+	unread  []byte
+	room    int  // size of the buffer that http.Server reads into
+	natives int  // native requests in a row
+	leaving bool // on its way back to fasthttp
+
+	// http.Server may be reading what comes behind a body that its handler has left
+	// unread when it says that the connection is idle.
+	mu       sync.Mutex // guards what follows
+	resting  bool       // between two requests, or before the first
+	answered bool       // as well, and that has not been reported
 
 	hijacked atomic.Bool // by a handler
 	deadline atomic.Bool // a handler has set one of its own for writes
@@ -59,6 +64,8 @@ func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 
 // setState is told by the http.Server.
 func (c *conn) setState(st http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch st {
 	case http.StateActive:
 		if c.resting { // it has read nothing since: the request was in its buffer
@@ -76,6 +83,7 @@ func (c *conn) setState(st http.ConnState) {
 }
 
 // begin is for the first byte of a request, and reports false if that comes too late.
+// mu is held.
 func (c *conn) begin(buffered bool) bool {
 	c.resting, c.answered = false, false
 	return c.adopted.Active(buffered)
@@ -87,11 +95,28 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.room == 0 {
 		c.room = len(p)
 	}
+	if !c.beforeRead(len(p) < c.room || len(c.unread) > 0) {
+		return 0, io.EOF
+	}
+	n, err := c.read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n > 0 && c.resting && !c.begin(false) {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// beforeRead is told whether the begin of a request has been read already. It reports
+// false if that comes too late.
+func (c *conn) beforeRead(begun bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case !c.resting:
-	case len(p) < c.room || len(c.unread) > 0:
+	case begun:
 		if !c.begin(true) {
-			return 0, io.EOF
+			return false
 		}
 		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
 			_ = c.SetReadDeadline(time.Now().Add(d))
@@ -100,11 +125,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.answered = false
 		c.adopted.Idle()
 	}
-	n, err := c.read(p)
-	if n > 0 && c.resting && !c.begin(false) {
-		return 0, io.EOF
-	}
-	return n, err
+	return true
 }
 
 func (c *conn) read(p []byte) (int, error) {
