@@ -103,14 +103,8 @@ func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
 // with what was before it: the client pipelines. Active reports false for a request
 // that cannot be answered any more: its client has been sent a FIN.
 func (a *Adopted) Active(buffered bool) bool {
-	switch a.c.activate(a.s.now()) {
-	case stateWaking:
-		a.s.restoreDeadline(a.c)
-	case stateParking:
-		a.s.callOffParking(a.c)
-	case stateEnding, StateClosed:
+	if from := a.s.activate(a.c, a.s.now()); from == stateEnding || from == StateClosed {
 		return false
-	default:
 	}
 	if buffered {
 		a.c.word.Or(flagPipelines)
@@ -128,11 +122,7 @@ func (a *Adopted) Enter(method, path string) bool {
 	if a.s.cutting.Load() || stateOf(word) != StateActive || word&flagSlow != 0 {
 		return false
 	}
-	n := copy(c.route[:], method)
-	n += copy(c.route[n:], " ")
-	n += copy(c.route[n:], path)
-	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
-
+	noteRoute(c, method, path)
 	return c.word.CompareAndSwap(word, word|flagRoute|flagInside) // see conn.enter
 }
 
@@ -162,35 +152,21 @@ func (a *Adopted) Leave() {
 // HTTP.MaxRequestsPerConn is reached, or HTTP.DisableKeepalive is set. It is asked once
 // a response: those of a drain are counted.
 func (a *Adopted) Last() bool {
-	s, c := a.s, a.c
+	s := a.s
 	if s.phases.load() >= PhaseDraining {
 		s.told.Add(1)
 		return true
 	}
-	limit := s.HTTP.MaxRequestsPerConn
-	return s.HTTP.DisableKeepalive ||
-		limit > 0 && c.word.Load()/oneRequest >= uint64(limit) ||
-		s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id)
+	return s.HTTP.DisableKeepalive || s.wornOut(a.c)
 }
 
 // Idle is for when a response has been sent and the connection waits for another
 // request.
-func (a *Adopted) Idle() {
-	if a.c.tail != nil {
-		a.c.dropTail()
-	}
-	a.c.rest(a.s.now())
-	a.s.noticeIdle()
-}
+func (a *Adopted) Idle() { a.s.rest(a.c, a.s.now()) }
 
 // Hijacked is for when a handler has taken the connection over. It is awaited until
 // Close.
-func (a *Adopted) Hijacked() {
-	if a.c.silence != nil {
-		a.c.silence.Stop()
-	}
-	a.c.to(StateHijacked, a.s.now())
-}
+func (a *Adopted) Hijacked() { a.s.hijack(a.c) }
 
 // Close closes the connection. A client that is still sending gets to read its last
 // response all the same: see the package documentation. It may be called again.

@@ -213,12 +213,17 @@ func (c *conn) enter(ctx *fasthttp.RequestCtx, epoch time.Time) bool {
 	if word&flagPipelines != 0 {
 		c.since.Store(int64(ctx.Time().Sub(epoch)))
 	}
-	n := copy(c.route[:], ctx.Method())
-	n += copy(c.route[n:], " ")
-	n += copy(c.route[n:], ctx.Path())
-	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
+	noteRoute(c, ctx.Method(), ctx.Path())
 	// Nobody else changes the word, save who finds the client too slow.
 	return c.word.CompareAndSwap(word, word|flagRoute|flagInside)
+}
+
+// noteRoute sets what flagRoute then lets others read.
+func noteRoute[T ~string | ~[]byte](c *conn, method, path T) {
+	n := copy(c.route[:], method)
+	n += copy(c.route[n:], " ")
+	n += copy(c.route[n:], path)
+	c.routeLen = uint8(n) //nolint:gosec // at most len(c.route)
 }
 
 func (c *conn) leave() { c.word.And(^uint64(flagInside)) }
@@ -365,23 +370,11 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	case fasthttp.StateNew: // see addConn
 	case fasthttp.StateActive:
 		if c := s.conns.get(nc); c != nil {
-			switch c.activate(s.clock(c)) {
-			case stateWaking:
-				s.restoreDeadline(c)
-			case stateParking:
-				s.callOffParking(c)
-			case stateRefused:
-				s.refuse(c)
-			default:
-			}
+			s.activate(c, s.clock(c))
 		}
 	case fasthttp.StateIdle:
 		if c := s.conns.get(nc); c != nil {
-			if c.tail != nil {
-				c.dropTail()
-			}
-			c.rest(s.clock(c))
-			s.noticeIdle()
+			s.rest(c, s.clock(c))
 		}
 	case fasthttp.StateHijacked: // it comes late; see trackHijack
 	case fasthttp.StateClosed:
@@ -396,6 +389,30 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	if s.connState != nil {
 		s.connState(nc, st)
 	}
+}
+
+// activate is for the first byte of a request, and returns the state that it leaves.
+func (s *Server) activate(c *conn, now time.Duration) (from ConnState) {
+	from = c.activate(now)
+	switch from {
+	case stateWaking:
+		s.restoreDeadline(c)
+	case stateParking:
+		s.callOffParking(c)
+	case stateRefused:
+		s.refuse(c)
+	default:
+	}
+	return from
+}
+
+// rest is for the end of a response, on a connection that is kept alive.
+func (s *Server) rest(c *conn, now time.Duration) {
+	if c.tail != nil {
+		c.dropTail()
+	}
+	c.rest(now)
+	s.noticeIdle()
 }
 
 // addConn takes a connection that has just been accepted. It reports false, and
@@ -521,10 +538,7 @@ func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
 		}
 		return
 	}
-	if limit := s.HTTP.MaxRequestsPerConn; limit > 0 && c.word.Load()/oneRequest >= uint64(limit) {
-		tellClose(ctx) // fasthttp counts from the last parking on
-	}
-	if s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id) {
+	if s.wornOut(c) {
 		tellClose(ctx)
 	}
 	if s.phases.load() >= PhaseDraining && tellClose(ctx) {
@@ -597,12 +611,18 @@ type hijackEnd struct {
 type hijackKey struct{}
 
 func (s *Server) trackHijack(ctx *fasthttp.RequestCtx, c *conn) {
+	if s.hijack(c) != StateClosed {
+		ctx.SetUserValue(hijackKey{}, &hijackEnd{s, c})
+	}
+}
+
+// hijack is for a connection that a handler has taken over, and returns the state that
+// it leaves.
+func (s *Server) hijack(c *conn) (from ConnState) {
 	if c.silence != nil {
 		c.silence.Stop() // it has spoken, and nobody may tell of its end
 	}
-	if c.to(StateHijacked, s.now()) != StateClosed {
-		ctx.SetUserValue(hijackKey{}, &hijackEnd{s, c})
-	}
+	return c.to(StateHijacked, s.now())
 }
 
 // Close is called by fasthttp.

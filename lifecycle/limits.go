@@ -64,7 +64,8 @@ const maxRefusing = 1024
 // refusedSilence is how long a refused connection may take for its first byte.
 const refusedSilence = time.Second
 
-// takeLimits takes over the limits that fasthttp would keep itself.
+// takeLimits takes over the limits that fasthttp would keep itself, and the socket
+// option that it would set on what it accepts.
 func (s *Server) takeLimits() {
 	h := s.HTTP
 	s.limits.conns, s.limits.perIP = h.Concurrency, h.MaxConnsPerIP
@@ -75,9 +76,6 @@ func (s *Server) takeLimits() {
 	h.Concurrency, h.MaxConnsPerIP = s.limits.conns+maxRefusing, 0
 	s.limits.ips = make(map[netip.Prefix]*ipConns)
 	s.tcpKeepalive, h.TCPKeepalive = h.TCPKeepalive, false
-	s.reserve.mu.Lock()
-	defer s.reserve.mu.Unlock()
-	s.reserve.hold()
 }
 
 // admit counts a connection, unless it is one too many.
@@ -247,6 +245,15 @@ func (s *Server) Totals() Totals {
 		Parked:         uint64(s.parking.parkings.Load()), //nolint:gosec // counts up from 0
 		Unparked:       s.parking.unparkings.Load(),
 	}
+}
+
+// wornOut reports whether a connection's response is to be its last one:
+// HTTP.MaxRequestsPerConn is reached, which fasthttp counts from the last parking on, or
+// MaxConnAge.
+func (s *Server) wornOut(c *conn) bool {
+	limit := s.HTTP.MaxRequestsPerConn
+	return limit > 0 && c.word.Load()/oneRequest >= uint64(limit) ||
+		s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id)
 }
 
 // maxAge is how old a connection may be: MaxConnAge, up to a tenth more or less, so

@@ -150,35 +150,6 @@ func TestFloodBeyondALimit(t *testing.T) {
 	})
 }
 
-func TestParkedConnectionsCountForLimits(t *testing.T) {
-	for code, limit := range map[int]func(h *fasthttp.Server){
-		fasthttp.StatusServiceUnavailable: func(h *fasthttp.Server) { h.Concurrency = 1 },
-		fasthttp.StatusTooManyRequests:    func(h *fasthttp.Server) { h.MaxConnsPerIP = 1 },
-	} {
-		h := quiet(hello)
-		limit(h)
-		r := runTCP(t, &Server{HTTP: h, ParkAfter: time.Millisecond})
-		first := r.dial()
-		for range 3 { // parked, and back, and parked
-			first.get("/")
-			for began := time.Now(); r.Counts() != (Counts{Parked: 1}); time.Sleep(time.Millisecond) {
-				if time.Since(began) > patience {
-					t.Fatalf("counts %v", r.Counts())
-				}
-			}
-		}
-		wantRefused(t, r.dial().get("/"), code)
-		_ = first.Close()
-		r.waitTotal(0)
-		if resp := r.dial().get("/"); resp.StatusCode != fasthttp.StatusOK {
-			t.Errorf("after it had gone: %v", resp.Status)
-		}
-		if totals := r.Totals(); totals.Parked < 3 || totals.Unparked < 2 {
-			t.Errorf("totals %+v", totals)
-		}
-	}
-}
-
 func TestRefusalsAreToldOfOnceAMinute(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var told atomic.Int64

@@ -534,3 +534,28 @@ func TestSlowConnectionIsNotParked(t *testing.T) {
 		t.Errorf("%d are being parked", n)
 	}
 }
+
+func TestParkedConnectionsCountForLimits(t *testing.T) {
+	for code, limit := range map[int]func(h *fasthttp.Server){
+		fasthttp.StatusServiceUnavailable: func(h *fasthttp.Server) { h.Concurrency = 1 },
+		fasthttp.StatusTooManyRequests:    func(h *fasthttp.Server) { h.MaxConnsPerIP = 1 },
+	} {
+		h := quiet(hello)
+		limit(h)
+		r := runTCP(t, &Server{HTTP: h, ParkAfter: time.Millisecond})
+		first := r.dial()
+		for range 3 { // parked, and back, and parked
+			first.get("/")
+			r.untilParked(1)
+		}
+		wantRefused(t, r.dial().get("/"), code)
+		_ = first.Close()
+		r.waitTotal(0)
+		if resp := r.dial().get("/"); resp.StatusCode != fasthttp.StatusOK {
+			t.Errorf("after it had gone: %v", resp.Status)
+		}
+		if totals := r.Totals(); totals.Parked < 3 || totals.Unparked < 2 {
+			t.Errorf("totals %+v", totals)
+		}
+	}
+}

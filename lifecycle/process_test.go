@@ -3,53 +3,72 @@ package lifecycle
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
-func TestShutdownOfAProcess(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "shutdown")
-	if out, err := exec.Command("go", "build", "-o", program, "./testdata/shutdown").CombinedOutput(); err != nil {
+// program is one below testdata, which reads lines and writes some.
+type program struct {
+	*exec.Cmd
+	stdin  io.WriteCloser
+	lines  *bufio.Scanner
+	stderr strings.Builder // to be read after Wait
+}
+
+// startProgram builds a program and starts it. It ends with the test.
+func startProgram(t *testing.T, name string, args ...string) *program {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, "./testdata/"+name).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), program)
-	stdin, err := cmd.StdinPipe()
+	p := &program{Cmd: exec.CommandContext(t.Context(), path, args...)}
+	p.Stderr = &p.stderr
+	stdin, err := p.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, err := cmd.StdoutPipe()
+	stdout, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(stdout)
-	line := func() string { lines.Scan(); return lines.Text() }
+	p.stdin, p.lines = stdin, bufio.NewScanner(stdout)
+	return p
+}
 
-	nc, err := net.Dial("tcp", line())
+// line is what the program writes next.
+func (p *program) line() string { p.lines.Scan(); return p.lines.Text() }
+
+func TestShutdownOfAProcess(t *testing.T) {
+	p := startProgram(t, "shutdown")
+	nc, err := net.Dial("tcp", p.line())
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := (&running{t: t}).client(nc)
 	c.send(request)
-	if got := line(); got != "serving" {
+	if got := p.line(); got != "serving" {
 		t.Fatal(got)
 	}
-	fmt.Fprintln(stdin, "shut down")
-	if got, want := line(), "hurried: lifecycle: the drain goes on: context deadline exceeded"; got != want {
+	fmt.Fprintln(p.stdin, "shut down")
+	if got, want := p.line(), "hurried: lifecycle: the drain goes on: context deadline exceeded"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	fmt.Fprintln(stdin, "go on")
-	if got := line(); got != "over: <nil>" {
+	fmt.Fprintln(p.stdin, "go on")
+	if got := p.line(); got != "over: <nil>" {
 		t.Errorf("Run returned %q", got)
 	}
 	if resp := c.response(); body(resp) != "late" || !resp.Close {
 		t.Errorf("response %v, close %v", resp.Status, resp.Close)
 	}
-	if err := cmd.Wait(); err != nil {
+	if err := p.Wait(); err != nil {
 		t.Error(err)
 	}
 }

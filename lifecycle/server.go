@@ -329,6 +329,7 @@ func (s *Server) start() (ready bool, err error) {
 	}
 	s.observe()
 	s.takeLimits()
+	s.reserve.open()
 	s.startParking()
 	s.startPace()
 	for _, l := range s.openListeners() {
@@ -403,9 +404,7 @@ func (s *Server) exit(err error) error {
 	s.stopParking()
 	s.stopPace()
 	s.clients.stop()
-	s.reserve.mu.Lock()
-	s.reserve.release()
-	s.reserve.mu.Unlock()
+	s.reserve.close()
 	s.enterPhase(PhaseExiting, "")
 	hookErr := s.runExitHooks()
 	s.cancel(nil)

@@ -107,17 +107,28 @@ func polls(fd uintptr, event int16) bool {
 	return err == nil && n > 0 && fds[0].Revents&event != 0
 }
 
-// acceptQueued takes a connection out of a listener's queue, and fails if there is
-// none. What embeds a listener may have an Accept of its own, which is not to be
+// queueOf returns the socket whose queue a listener's Accept empties, nil where that is
+// not known: what embeds a listener may have an Accept of its own, which is not to be
 // passed by.
+func queueOf(ln net.Listener) syscall.Conn {
+	switch ln := ln.(type) {
+	case *net.TCPListener:
+		return ln
+	case *net.UnixListener:
+		return ln
+	}
+	return nil
+}
+
+// acceptQueued takes a connection out of a listener's queue, and fails if there is
+// none.
 func acceptQueued(ln net.Listener) (net.Conn, error) {
-	switch ln.(type) {
-	case *net.TCPListener, *net.UnixListener:
-	default:
+	queue := queueOf(ln)
+	if queue == nil {
 		return nil, errors.ErrUnsupported
 	}
 	for {
-		nc, err := acceptOne(ln.(syscall.Conn))
+		nc, err := acceptOne(queue)
 		if !errors.Is(err, errGone) {
 			return nc, err
 		}
@@ -150,12 +161,11 @@ func acceptOne(sc syscall.Conn) (net.Conn, error) {
 // turnOneAway takes a connection out of a listener's queue, answers it if it has asked
 // for something, and closes it. It reports whether there was one.
 func turnOneAway(ln net.Listener, response []byte) (did bool) {
-	switch ln.(type) {
-	case *net.TCPListener, *net.UnixListener:
-	default:
+	queue := queueOf(ln)
+	if queue == nil {
 		return false
 	}
-	control(ln.(syscall.Conn), func(lfd uintptr) {
+	control(queue, func(lfd uintptr) {
 		fd, _, err := unix.Accept(int(lfd)) // the listener does not block
 		if err != nil {
 			return

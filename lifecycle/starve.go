@@ -16,6 +16,20 @@ type reserve struct {
 	f  *os.File
 }
 
+// open is for the server's start.
+func (r *reserve) open() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hold()
+}
+
+// close is for its end.
+func (r *reserve) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.release()
+}
+
 // hold takes the descriptor. mu is held.
 func (r *reserve) hold() bool {
 	if r.f == nil {

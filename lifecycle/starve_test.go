@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,28 +18,9 @@ import (
 // While a process has no descriptor left, those who connect are told so, and not left
 // to wait; and when it has some again, it serves.
 func TestNoDescriptors(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "starve")
-	if out, err := exec.Command("go", "build", "-o", program, "./testdata/starve").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), program, "24")
-	var log strings.Builder
-	cmd.Stderr = &log
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
-	line := func() string { lines.Scan(); return lines.Text() }
-	status := func() string { fmt.Fprintln(stdin); return line() }
-	addr := line()
+	p := startProgram(t, "starve", "24")
+	status := func() string { fmt.Fprintln(p.stdin); return p.line() }
+	addr := p.line()
 	if got := status(); got != "starving false, errors false, refused false" {
 		t.Error(got)
 	}
@@ -95,12 +74,12 @@ func TestNoDescriptors(t *testing.T) {
 	if code := ask(); code != 200 {
 		t.Errorf("with descriptors again: %d", code)
 	}
-	_ = stdin.Close()
-	if err := cmd.Wait(); err != nil {
+	_ = p.stdin.Close()
+	if err := p.Wait(); err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(log.String(), "too many open files") {
-		t.Errorf("events: %q", log.String())
+	if !strings.Contains(p.stderr.String(), "too many open files") {
+		t.Errorf("events: %q", p.stderr.String())
 	}
 	_ = open[len(open)-1].Close()
 }

@@ -38,7 +38,6 @@ func FuzzTable(f *testing.F) {
 		s := &Server{HTTP: h}
 		s.init()
 		s.takeLimits()
-		defer s.reserve.release()
 		if !s.canPark() {
 			t.Fatal("nothing can be parked")
 		}

@@ -533,11 +533,13 @@ func (b *Builder) Build() (*Server, error) {
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
 	s := &Server{log: b.logger}
-	handler, err := s.route(b)
-	errs = append(errs, err)
+	routes := append(s.healthRoutes(b), b.routes...)
+	proxies, proxiesErr := b.proxies()
+	handler, err := s.route(b, routes, proxies)
+	errs = append(errs, err, proxiesErr)
 	preface, err := b.preface()
 	errs = append(errs, err)
-	d, netErrs := s.dispatch(b)
+	d, netErrs := s.dispatch(b, routes, proxies)
 	if err := errors.Join(append(errs, netErrs...)...); err != nil {
 		return nil, err
 	}

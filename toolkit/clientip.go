@@ -99,6 +99,14 @@ type trustedProxies struct {
 	unix      bool
 }
 
+// proxies is what TrustedProxies has said, nil where it was not called.
+func (b *Builder) proxies() (*trustedProxies, error) {
+	if !b.trusts {
+		return nil, nil //nolint:nilnil // to trust nobody is no error
+	}
+	return newTrustedProxies(b.trustHeader, b.trustNetworks)
+}
+
 func newTrustedProxies(header string, texts []string) (*trustedProxies, error) {
 	t := &trustedProxies{header: []byte(header), forwarded: strings.EqualFold(header, fasthttp.HeaderForwarded)}
 	wrong := func(err error) (*trustedProxies, error) {

@@ -60,14 +60,13 @@ var methods = []string{
 }
 
 // dispatch makes the table. It is nil where NetHTTP was not called.
-func (s *Server) dispatch(b *Builder) (*dispatch, []error) {
+func (s *Server) dispatch(b *Builder, native []route, proxies *trustedProxies) (*dispatch, []error) {
 	if len(b.netHTTP) == 0 {
 		return nil, nil
 	}
 	d := &dispatch{table: router.New()}
 	d.probes.New = func() any { return new(fasthttp.RequestCtx) }
 	taken := map[string]bool{}
-	native := append(s.healthRoutes(b), b.routes...)
 	for _, rt := range native {
 		if rt.method != router.MethodWild {
 			_ = d.add(taken, rt.method, rt.path, isNative) // mistakes are told of by route
@@ -82,14 +81,14 @@ func (s *Server) dispatch(b *Builder) (*dispatch, []error) {
 	}
 	var errs []error
 	for _, rt := range b.netHTTP {
-		if err := s.addNet(d, taken, b, rt); err != nil {
+		if err := s.addNet(d, taken, b, rt, proxies); err != nil {
 			errs = append(errs, fmt.Errorf("toolkit: NetHTTP(%q): %w", rt.path, err))
 		}
 	}
 	return d, errs
 }
 
-func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRoute) error {
+func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRoute, proxies *trustedProxies) error {
 	seen := "NetHTTP " + rt.path
 	switch {
 	case rt.handler == nil:
@@ -98,7 +97,7 @@ func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRo
 		return fmt.Errorf("given twice")
 	}
 	taken[seen] = true
-	h := s.observeNet(b, rt)
+	h := s.observeNet(b, rt, proxies)
 	if rt.path == "/" {
 		d.app = h
 		return nil
@@ -198,13 +197,9 @@ func (l netLog) Write(line []byte) (int, error) {
 // observeNet puts around a net/http handler what is around native ones: a request id,
 // the access log, the limits of bodies and of requests in flight, and a log line for a
 // panic.
-func (s *Server) observeNet(b *Builder, rt netRoute) http.Handler {
+func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
-	var proxies *trustedProxies
-	if b.trusts {
-		proxies, _ = newTrustedProxies(b.trustHeader, b.trustNetworks) // mistakes are told of by route
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		resp, began := w.(*nethttp.Response), time.Now()
 		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}

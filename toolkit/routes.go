@@ -229,10 +229,10 @@ func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) f
 }
 
 // route builds the router and all middleware around it.
-func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
+func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fasthttp.RequestHandler, error) {
 	r := router.New()
 	var errs []error
-	for _, rt := range append(s.healthRoutes(b), b.routes...) {
+	for _, rt := range routes {
 		errs = append(errs, s.add(r, rt))
 	}
 	r.NotFound = orHandler(b.notFound, status(fasthttp.StatusNotFound))
@@ -258,11 +258,7 @@ func (s *Server) route(b *Builder) (fasthttp.RequestHandler, error) {
 		h = s.logAccess(h)
 	}
 	h = requestID(h)
-	if b.trusts {
-		proxies, err := newTrustedProxies(b.trustHeader, b.trustNetworks)
-		if err != nil {
-			return nil, errors.Join(append(errs, err)...)
-		}
+	if proxies != nil {
 		h = proxies.findClient(h)
 	}
 	return h, errors.Join(errs...)
