@@ -61,7 +61,7 @@ func (l *load) try(body string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	got, err := io.ReadAll(resp.Body)
 	if err == nil && (resp.StatusCode != http.StatusOK || string(got) != body) {
 		err = errors.New(resp.Status)

@@ -26,8 +26,9 @@ func main() {
 	rate := flag.Int("rate", 200, "POST requests a second")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *proxyName, *restarts, *rate); err != nil {
+	err := run(ctx, *proxyName, *restarts, *rate)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "haproxy:", err)
 		os.Exit(1)
 	}
@@ -48,7 +49,7 @@ func run(ctx context.Context, proxyName string, restarts, rate int) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if err := prepare(dir); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func run(ctx context.Context, proxyName string, restarts, rate int) error {
 // prepare puts everything into one directory, where sockets and files are then found by
 // their names alone.
 func prepare(dir string) error {
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "server"), "github.com/lastcall-go/lastcall/examples/server")
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "server"), "github.com/lastcall-go/lastcall/examples/server") //nolint:gosec // into our own directory
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w\n%s", build, err, out)
 	}
@@ -108,7 +109,7 @@ func prepare(dir string) error {
 // restart runs the script.
 func restart(ctx context.Context, dir, proxyName string, times int) error {
 	for range times {
-		script := exec.CommandContext(ctx, "./rolling-restart", proxyName)
+		script := exec.CommandContext(ctx, "./rolling-restart", proxyName) //nolint:gosec // one of proxies
 		script.Dir = dir
 		if out, err := script.CombinedOutput(); err != nil {
 			return fmt.Errorf("rolling-restart: %w: %s", errors.Join(context.Cause(ctx), err), out)

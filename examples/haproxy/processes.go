@@ -46,7 +46,7 @@ func supervise(ctx context.Context, dir string, cancel context.CancelCauseFunc) 
 
 // runOne runs an instance until it ends, for which ctx's end is a reason.
 func (in *instances) runOne(ctx context.Context, name string) error {
-	cmd := exec.CommandContext(ctx, "./server", "-addr", "", "-unix", name+".sock", "-shutdown-delay", "500ms", "-log", "json")
+	cmd := exec.CommandContext(ctx, "./server", "-addr", "", "-unix", name+".sock", "-shutdown-delay", "500ms", "-log", "json") //nolint:gosec // a or b
 	cmd.Dir = in.dir
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	var log bytes.Buffer
@@ -77,7 +77,7 @@ type process struct {
 }
 
 func startProxy(ctx context.Context, dir string, p proxy, cancel context.CancelCauseFunc) (*process, error) {
-	cmd := exec.Command(p.command[0], p.command[1:]...)
+	cmd := exec.Command(p.command[0], p.command[1:]...) //nolint:gosec // one of proxies
 	cmd.Dir = dir
 	log := new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = log, log

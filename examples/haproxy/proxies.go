@@ -43,7 +43,7 @@ func haproxySays(ctx context.Context, dir string, _ *process) (string, int, erro
 	if err != nil {
 		return "", 0, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	rows, err := csv.NewReader(resp.Body).ReadAll()
 	if err != nil {
 		return "", 0, err
@@ -76,7 +76,7 @@ func nginxSays(_ context.Context, dir string, front *process) (string, int, erro
 }
 
 func nginxLog(dir string) (string, int, error) {
-	log, err := os.ReadFile(filepath.Join(dir, "access.log"))
+	log, err := os.ReadFile(filepath.Join(dir, "access.log")) //nolint:gosec // our own directory
 	if err != nil {
 		return "", 0, err
 	}
