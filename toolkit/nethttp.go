@@ -201,7 +201,7 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		resp, began := w.(*nethttp.Response), time.Now()
+		resp, began := w.(netResponse), time.Now()
 		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
 		remote := r.RemoteAddr
 		if proxies != nil && logs {
@@ -221,7 +221,9 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			}
 		}()
 		if r.ContentLength > limit {
-			w.Header().Set("Connection", "close")
+			if r.ProtoMajor == 1 { // else it would end all that is on the connection
+				w.Header().Set("Connection", "close")
+			}
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
@@ -238,6 +240,14 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
+}
+
+// netResponse is nethttp.Response and nethttp.Stream.
+type netResponse interface {
+	Status() int
+	Size() int64
+	RemoteAddr() net.Addr
+	Unwrap() http.ResponseWriter
 }
 
 // netClient is client for net/http.
@@ -268,7 +278,7 @@ func netRequestID(r *http.Request) string {
 
 // logNet is logAccess for net/http. A handler that panicked before it had answered is
 // shown as a 500, though its client sees the connection end.
-func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration, panicked bool) {
+func (r *request) logNet(w netResponse, remote string, took time.Duration, panicked bool) {
 	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
 	switch {
 	case status == 0 && panicked:
