@@ -36,6 +36,19 @@ func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 	return b
 }
 
+// HTTP2 has a server with NetHTTP speak HTTP/2 too, for its native routes as well: over
+// TLS where the client wants it, and without TLS with clients that know it beforehand. The
+// default is true. All limits, the access log and the drain hold for each request, or
+// stream, as they do otherwise; a panic ends its stream only. Where TLSConfig says
+// what is offered, its order is kept. Connections are not parked, nor are the least rates
+// measured while a handler runs.
+func (b *Builder) HTTP2(on bool) *Builder {
+	b.http2 = on
+	return b
+}
+
+func (b *Builder) speaksHTTP2() bool { return b.http2 && len(b.netHTTP) > 0 }
+
 // netRoute is a call of NetHTTP.
 type netRoute struct {
 	path    string
@@ -172,12 +185,17 @@ func pathOf(target string) string {
 // mount puts the http.Server beside what was built.
 func (s *Server) mount(b *Builder, d *dispatch) {
 	h := s.HTTP
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(b.http2)
+	protocols.SetUnencryptedHTTP2(b.http2)
 	nethttp.Mount{
 		HTTP: &http.Server{
 			ReadHeaderTimeout: h.ReadTimeout,
 			IdleTimeout:       h.IdleTimeout,
 			MaxHeaderBytes:    h.ReadBufferSize,
 			ErrorLog:          log.New(netLog{&s.log}, "", 0),
+			Protocols:         &protocols,
 		},
 		Route:           d.route,
 		Fresh:           d.app != nil && len(b.routes) == 0,

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -21,7 +23,7 @@ func (s *server) serveNative(w http.ResponseWriter, r *http.Request, c *conn) {
 		s.sendBack(w, r, c) // to fasthttp, where it can be hijacked
 		return
 	}
-	resp, head := s.callNative(s.newCtx(r, c), r, c.SetReadDeadline), r.Method == http.MethodHead
+	resp, head := s.callNative(s.newCtx(r, c.Conn, c.RemoteAddr()), r, c.SetReadDeadline), r.Method == http.MethodHead
 	if c.adopted.Last() || r.Close {
 		resp.SetConnectionClose()
 	}
@@ -36,7 +38,11 @@ func (s *server) serveNative(w http.ResponseWriter, r *http.Request, c *conn) {
 
 // serveNativeStream is serveNative for a request by HTTP/2, which stays where it is.
 func (s *server) serveNativeStream(w *Stream, r *http.Request, c *streams) {
-	ctx := s.newCtx(r, c)
+	var nc net.Conn = &streamConn{c.Conn, http.NewResponseController(w)}
+	if tc, ok := c.Conn.(secure); ok {
+		nc = &secureStreamConn{nc.(*streamConn), tc}
+	}
+	ctx := s.newCtx(r, nc, c.RemoteAddr())
 	ctx.SetUserValue(streamKey{}, true)
 	end := func() {}
 	c.adopted.SetClientContext(ctx, func() (client context.Context) {
@@ -51,6 +57,29 @@ func (s *server) serveNativeStream(w *Stream, r *http.Request, c *streams) {
 	s.answer(w, resp, r.Method == http.MethodHead)
 	end()
 }
+
+// streamConn is what a native handler has for the connection of a stream: its deadlines
+// are the stream's.
+type streamConn struct {
+	net.Conn
+	to *http.ResponseController
+}
+
+func (c *streamConn) SetReadDeadline(t time.Time) error  { return c.to.SetReadDeadline(t) }
+func (c *streamConn) SetWriteDeadline(t time.Time) error { return c.to.SetWriteDeadline(t) }
+
+func (c *streamConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// secureStreamConn has what fasthttp knows a TLS connection by.
+type secureStreamConn struct {
+	*streamConn
+	tls secure
+}
+
+func (c *secureStreamConn) Handshake() error                     { return c.tls.Handshake() }
+func (c *secureStreamConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
 
 type streamKey struct{}
 
@@ -87,14 +116,11 @@ func (s *server) callNative(ctx *fasthttp.RequestCtx, r *http.Request, setReadDe
 
 // newCtx makes a RequestCtx of a request. It is the request's alone: a handler may
 // keep it.
-func (s *server) newCtx(r *http.Request, c interface {
-	NetConn() net.Conn
-	RemoteAddr() net.Addr
-}) *fasthttp.RequestCtx {
+func (s *server) newCtx(r *http.Request, nc net.Conn, remote net.Addr) *fasthttp.RequestCtx {
 	settings := s.life.HTTP
 	ctx := new(fasthttp.RequestCtx)
-	ctx.Init2(c.NetConn(), settings.Logger, true)
-	ctx.SetRemoteAddr(c.RemoteAddr())
+	ctx.Init2(nc, settings.Logger, true)
+	ctx.SetRemoteAddr(remote)
 	h := &ctx.Request.Header
 	if settings.DisableHeaderNamesNormalizing {
 		h.DisableNormalizing()
