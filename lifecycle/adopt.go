@@ -156,13 +156,15 @@ func (s *Server) Adopt(nc net.Conn) *Adopted {
 //
 // Where another connection would get a FIN, end is called, once, in a goroutine of its
 // own: it has to tell the client, and to see to it that Close is called. From then on
-// Active reports false.
+// Active reports false. Before that the drain asks ready, again and again, until it
+// reports true, as when the client has confirmed that it will open no more: it must not
+// block.
 //
 // The request that the connection was handed over with, if any, is not counted: it was
 // HTTP/2's preface. Multiplex reports false, and does nothing, if there was another
 // before, or if the client has been sent a FIN already: then the connection is to be
 // closed.
-func (a *Adopted) Multiplex(end func()) bool {
+func (a *Adopted) Multiplex(ready func() bool, end func()) bool {
 	c := a.c
 	c.forgetRoute()
 	for {
@@ -174,7 +176,7 @@ func (a *Adopted) Multiplex(end func()) bool {
 		if requests > 0 || st != StateNew && st != StateActive && st != stateWaking {
 			return false
 		}
-		c.farewell.Store(&end)
+		c.farewell.Store(&multiplex{ready, end})
 		if c.word.CompareAndSwap(word, uint64(StateIdle)) {
 			c.since.Store(int64(a.s.now()))
 			if st == stateWaking {
@@ -185,6 +187,12 @@ func (a *Adopted) Multiplex(end func()) bool {
 		}
 		c.farewell.Store(nil)
 	}
+}
+
+// multiplex is what ends a connection that carries several requests at a time.
+type multiplex struct {
+	ready func() bool
+	end   func()
 }
 
 // multiplexed reports whether the connection carries several requests at a time.
@@ -199,7 +207,7 @@ func (s *Server) endMultiplexed(c *conn) (done bool) {
 	if hasInput(c.Conn) || !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding)) {
 		return false
 	}
-	go (*c.farewell.Load())()
+	go c.farewell.Load().end()
 	return true
 }
 

@@ -102,9 +102,9 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
-	adopted  atomic.Pointer[Adopted]  // nil while fasthttp serves it
-	farewell atomic.Pointer[func()]   // see Adopted.Multiplex; else nil
-	remote   atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
+	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
@@ -315,9 +315,7 @@ func (c *conn) lookAtInput() (came bool) {
 
 // halfRecord reports whether an idle TLS connection has read the begin of a
 // record that may be a request's.
-func (c *conn) halfRecord() bool {
-	return c.input != nil && c.seen.Load() != c.input.n.Load() && !c.multiplexed() // which reads more than requests
-}
+func (c *conn) halfRecord() bool { return c.input != nil && c.seen.Load() != c.input.n.Load() }
 
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {

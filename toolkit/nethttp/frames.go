@@ -7,10 +7,12 @@ const (
 	frameData         = 0x0
 	frameHeaders      = 0x1
 	frameReset        = 0x3
+	framePing         = 0x6
 	frameGoAway       = 0x7
 	frameContinuation = 0x9
 
 	flagEndStream  = 0x1 // of frameData and frameHeaders
+	flagAck        = 0x1 // of framePing
 	flagEndHeaders = 0x4 // of frameHeaders and frameContinuation
 
 	noError            = 0x0 // of frameGoAway
@@ -124,6 +126,13 @@ func (f *frames) endsStream() bool {
 	}
 	return false
 }
+
+// ourPing is what our PING says, which its acknowledgement repeats. http.Server, which may
+// send its own, ignores one that is not of these.
+var ourPing = [8]byte([]byte("lastcall"))
+
+// ping is a PING frame. Section 6.7.
+func ping() []byte { return append([]byte{0, 0, 8, framePing, 0, 0, 0, 0, 0}, ourPing[:]...) }
 
 // goAway is a GOAWAY frame: no stream above the last one has been or will be handled.
 // Section 6.8.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"slices"
@@ -28,8 +29,11 @@ func (s *server) startHTTP2() {
 	s.HTTP.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 
 	config := s.life.HTTP.TLSConfig
-	if s.http2 = s.newHTTP2(); s.http2 == nil {
-		protocols = *http1
+	if protocols.HTTP2() || protocols.UnencryptedHTTP2() {
+		if s.http2 = s.newHTTP2(); s.http2 == nil {
+			protocols = *http1
+			s.logf("nethttp: HTTP/2 is off: this net/http does not set it up, as with GODEBUG=http2server=0")
+		}
 	}
 	s.overTLS, s.clear = protocols.HTTP2() && mayOffer(config), protocols.UnencryptedHTTP2()
 	protocols.SetHTTP2(s.overTLS)
@@ -40,6 +44,14 @@ func (s *server) startHTTP2() {
 	if s.life.HTTP.TLSConfig = config.Clone(); config != nil {
 		s.life.HTTP.TLSConfig.NextProtos = nextProtos(config.NextProtos, protocols)
 	}
+}
+
+func (s *server) logf(format string, args ...any) {
+	logger := s.HTTP.ErrorLog
+	if logger == nil {
+		logger = log.Default()
+	}
+	logger.Printf(format, args...)
 }
 
 // protocolsOf is what an http.Server is to speak: as net/http reads its fields, save that
@@ -193,7 +205,7 @@ func (s *server) takeHTTP2(a *lifecycle.Adopted, read []byte) *streams {
 			return nil
 		}
 	}
-	if !a.Multiplex(c.bid) {
+	if !a.Multiplex(c.ready, c.bid) {
 		_ = a.Close()
 		return nil
 	}
@@ -207,16 +219,12 @@ func (s *server) takeHTTP2(a *lifecycle.Adopted, read []byte) *streams {
 	return c
 }
 
-// keep has a connection's client asked to leave when the drain begins, or now.
+// keep has a connection's client asked to leave when the drain begins. One that comes
+// after that is asked with its first response: it may not have got to its request.
 func (s *server) keep(c *streams) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.kept[c] = struct{}{}
-	s.mu.Unlock()
-	select {
-	case <-s.life.Draining():
-		c.askToLeave()
-	default:
-	}
 }
 
 func (s *server) forget(c *streams) {

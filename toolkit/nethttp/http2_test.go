@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -371,7 +373,8 @@ func (c *raw) ask(path string, flags byte) (stream uint32) {
 	return c.next - 2
 }
 
-// frame reads the next frame that is not SETTINGS or WINDOW_UPDATE.
+// frame reads the next frame that is not SETTINGS, WINDOW_UPDATE or PING, which it
+// acknowledges.
 func (c *raw) frame() (f frame, payload []byte, err error) {
 	for {
 		var header [9]byte
@@ -385,7 +388,11 @@ func (c *raw) frame() (f frame, payload []byte, err error) {
 		if _, err := io.ReadFull(c.r, payload); err != nil {
 			return f, nil, err
 		}
-		if fs.kind != 0x4 && fs.kind != 0x8 {
+		switch fs.kind {
+		case 0x4, 0x8:
+		case framePing:
+			_, _ = c.Write(appendFrame(nil, framePing, flagAck, 0, payload))
+		default:
 			return fs.frame, payload, nil
 		}
 	}
@@ -590,6 +597,64 @@ func TestHTTP2Settings(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Where net/http has no HTTP/2, HTTP/1 is what there is, and it is said.
+func TestHTTP2NotToBeHad(t *testing.T) {
+	t.Setenv("GODEBUG", "http2server=0")
+	var said bytes.Buffer
+	r := run(t, "tls", app{mount: func(m *Mount) { m.HTTP.ErrorLog = log.New(&said, "", 0) }})
+	if !strings.Contains(said.String(), "HTTP/2 is off") || slices.Contains(r.HTTP.TLSConfig.NextProtos, "h2") {
+		t.Errorf("%q, %q", said.String(), r.HTTP.TLSConfig.NextProtos)
+	}
+	if got := r.dial().get("/net").text; got != `net GET /net "" <nil>` {
+		t.Error(got)
+	}
+}
+
+// Who connects while the drain has begun gets a request served, and is asked to leave
+// with its response.
+func TestHTTP2ComesLate(t *testing.T) {
+	r := run(t, "tcp", app{set: func(s *lifecycle.Server) { s.ShutdownDelay = patience }})
+	r.Drain()
+	c := r.rawHTTP2()
+	stream := c.ask("/net", flagEndStream)
+	asked, answered := false, false
+	for !asked || !answered {
+		f, payload, err := c.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked = asked || f.kind == frameGoAway && binary.BigEndian.Uint32(payload) == maxStream
+		answered = answered || f.kind == frameData && f.stream == stream && f.flags&flagEndStream != 0
+	}
+}
+
+// Thousands of streams, most of which their client resets at once, leave nothing.
+func TestHTTP2NothingIsLeft(t *testing.T) {
+	began := time.Now()
+	before := runtime.NumGoroutine()
+	for _, kind := range []string{"tcp", "tls"} {
+		r := run(t, kind, app{})
+		for range 20 {
+			c := r.rawHTTP2()
+			for range 100 {
+				stream := c.ask("/net", flagEndStream)
+				c.send(string(appendFrame(nil, frameReset, 0, stream, []byte{0, 0, 0, 8})))
+			}
+			last := c.ask("/net", flagEndStream)
+			c.until(frameData, last, flagEndStream)
+			_ = c.Close()
+		}
+		r.until("all have gone", func() bool { return r.Counts().Total() == 0 })
+		r.finish()
+	}
+	for runtime.NumGoroutine() > before+5 { // fasthttp's own
+		if time.Sleep(time.Millisecond); time.Since(began) > patience {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines; were %d\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
 	}
 }
 

@@ -45,6 +45,7 @@ type streams struct {
 	limit   uint32 // what the last GOAWAY said was the last one
 	running []*route
 	told    time.Time // when the client was asked to open no more streams
+	knows   time.Time // when it said that it knows
 	idle    bool      // as the table has it
 	leaving bool      // what is read now is not looked at
 	closed  bool
@@ -53,10 +54,6 @@ type streams struct {
 
 // route is a request whose handler runs.
 type route struct{ method, path string }
-
-// inFlight is how long streams may be under way that were opened before the client was
-// asked to open none.
-func (s *server) inFlight() time.Duration { return max(s.life.LastCall, lifecycle.DefaultLastCall) }
 
 // Read is called by one goroutine of the http.Server.
 func (c *streams) Read(p []byte) (n int, err error) {
@@ -70,7 +67,7 @@ func (c *streams) Read(p []byte) (n int, err error) {
 	}
 	skip := min(n, len(preface)-c.preface)
 	c.preface += skip
-	if !c.in.follow(p[skip:n], c.received, nil) || c.isLeaving() {
+	if !c.in.follow(p[skip:n], c.received, c.acknowledged) || c.isLeaving() {
 		return 0, io.EOF
 	}
 	return n, err
@@ -90,6 +87,18 @@ func (c *streams) received(f frame) bool {
 		}
 		c.last, c.idle = f.stream, false
 		c.open[f.stream] = struct{}{}
+	}
+	return true
+}
+
+// acknowledged is for a frame that the client has sent.
+func (c *streams) acknowledged(f frame) bool {
+	if f.kind == framePing && f.flags&flagAck != 0 && f.payload == ourPing {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.knows.IsZero() {
+			c.knows = time.Now()
+		}
 	}
 	return true
 }
@@ -196,7 +205,7 @@ func (c *streams) askToLeave() {
 		return
 	}
 	c.told = time.Now()
-	go c.tell(goAway(maxStream, noError)) // a client that reads nothing holds nobody up
+	go c.tell(append(goAway(maxStream, noError), ping()...)) // a client that reads nothing holds nobody up
 }
 
 func (c *streams) tell(frame []byte) {
@@ -204,6 +213,22 @@ func (c *streams) tell(frame []byte) {
 	defer c.writing.Unlock()
 	c.say = append(c.say, frame...)
 	_ = c.speak() // the next one to read or to write learns of it as well
+}
+
+// The client knows when it acknowledges the PING, but part of it may not: a goroutine that
+// has a stream to open. One that acknowledges nothing does not hold up the drain.
+const (
+	wordGetsRound = 20 * time.Millisecond
+	noWord        = 2 * time.Second
+)
+
+// ready reports whether nothing more is to be expected from the client, which is asked
+// to leave if it has not been.
+func (c *streams) ready() bool {
+	c.askToLeave()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.knows.IsZero() && time.Since(c.knows) > wordGetsRound || !c.told.IsZero() && time.Since(c.told) > noWord
 }
 
 // bid is called when the connection is to end and nothing is under way.
@@ -220,10 +245,7 @@ func (c *streams) bid() {
 
 // lastResponse is asked before a response's header is sent.
 func (c *streams) lastResponse(h http.Header) {
-	c.askToLeave()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.told.IsZero() && time.Since(c.told) > c.server.inFlight() {
+	if c.ready() {
 		h.Set("Connection", "close") // has http.Server send the second GOAWAY
 	}
 }
