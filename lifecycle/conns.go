@@ -79,6 +79,9 @@ type ConnInfo struct {
 	Since    time.Duration `json:"since_ns"`          // how long it has been in State
 	Adopted  bool          `json:"adopted,omitempty"` // served by something else than fasthttp; see Adopted
 	Watches  bool          `json:"watches,omitempty"` // not awaited by the drain; see Watch
+	// Multiplexed is set of one that carries several requests at a time, by HTTP/2. Route
+	// is then the one that has been under way for longest.
+	Multiplexed bool `json:"multiplexed,omitempty"`
 }
 
 // conn is the table's entry for a connection. Its net.Conn is the one that
@@ -100,9 +103,10 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
-	adopted atomic.Pointer[Adopted]  // nil while fasthttp serves it
-	watches atomic.Bool              // see Watch
-	remote  atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
+	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	watches  atomic.Bool               // see Watch
+	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
@@ -256,6 +260,9 @@ func (c *conn) to(st ConnState, now time.Duration) (from ConnState) {
 // connection's reader by a deadline, it is never sure, and wants to be called
 // again until the connection has gone.
 func (s *Server) end(c *conn) (done bool) {
+	if c.multiplexed() {
+		return s.endMultiplexed(c)
+	}
 	if canShut && rawConn(c.Conn) != nil {
 		word := c.word.Load()
 		st := stateOf(word)
@@ -339,6 +346,8 @@ func (c *conn) info(now time.Duration) ConnInfo {
 		Since:    max(0, now-time.Duration(c.since.Load())),
 		Adopted:  c.adopted.Load() != nil,
 		Watches:  c.watches.Load(),
+
+		Multiplexed: c.multiplexed(),
 	}
 }
 

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"bytes"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,15 +24,12 @@ type watchers struct {
 //	over := srv.Watch(ctx)
 //	ctx.SetBodyStreamWriter(func(w *bufio.Writer) { show(w, over) })
 //
-// Over HTTP/2, where other requests share the connection, the channel is closed when the
-// drain begins, and the response is awaited as any other.
+// Over HTTP/2, where other requests share the connection, and outside of a server, the
+// channel is closed when the drain begins, and the response is awaited as any other.
 func (s *Server) Watch(ctx *fasthttp.RequestCtx) (over <-chan struct{}) {
 	s.init()
 	c := s.conns.get(ctx.Conn())
-	switch {
-	case c == nil: // not from a listener of ours
-		return s.ctx.Done()
-	case bytes.HasPrefix(ctx.Request.Header.Protocol(), []byte("HTTP/2")):
+	if c == nil { // it may be of an HTTP/2 connection
 		return s.Draining()
 	}
 	ctx.SetConnectionClose()

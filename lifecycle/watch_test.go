@@ -213,26 +213,14 @@ func TestWatchForcedEnd(t *testing.T) {
 	})
 }
 
-// Where other requests may share the connection, a watching one is as any other, and told
-// at the drain's begin. So it is told outside of a server, at the life's end.
+// On what is no connection of the table, as a stream of HTTP/2, it is told at the drain's
+// begin.
 func TestWatchElsewhere(t *testing.T) {
 	s := &Server{HTTP: quiet(hello)}
 	ctx := new(fasthttp.RequestCtx)
 	ctx.Init2(nil, nolog{}, false)
-	if s.Watch(ctx) != s.Context().Done() {
-		t.Error("outside of a server")
-	}
-
-	var over <-chan struct{}
-	s = &Server{HTTP: quiet(func(ctx *fasthttp.RequestCtx) {})}
-	s.HTTP.Handler = func(ctx *fasthttp.RequestCtx) {
-		ctx.Request.Header.SetProtocol("HTTP/2.0")
-		over = s.Watch(ctx)
-	}
-	r := runTCP(t, s)
-	r.dial().get("/")
-	if over != s.Draining() || s.watchers.conns.Load() != 0 {
-		t.Error("over HTTP/2")
+	if s.Watch(ctx) != s.Draining() || ctx.Response.ConnectionClose() || s.watchers.conns.Load() != 0 {
+		t.Error("it is taken for a connection")
 	}
 }
 
