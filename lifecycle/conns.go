@@ -63,6 +63,23 @@ func (c Counts) Total() int { return c.New + c.Active + c.Idle + c.Parked + c.Hi
 // Busy is the number of connections that the drain awaits.
 func (c Counts) Busy() int { return c.Active + c.Hijacked }
 
+// Add counts one more connection; one that is closed is none.
+func (c *Counts) Add(st ConnState) {
+	switch st {
+	case StateNew:
+		c.New++
+	case StateActive:
+		c.Active++
+	case StateIdle:
+		c.Idle++
+	case StateParked:
+		c.Parked++
+	case StateHijacked:
+		c.Hijacked++
+	default:
+	}
+}
+
 func (c Counts) String() string {
 	return fmt.Sprintf("%d new, %d active, %d idle, %d parked, %d hijacked", c.New, c.Active, c.Idle, c.Parked, c.Hijacked)
 }
@@ -769,17 +786,7 @@ func (s *Server) Counts() Counts {
 	s.sweepKept(s.kept.len())
 	var n Counts
 	s.conns.each(func(c *conn) bool {
-		switch c.state() {
-		case StateNew:
-			n.New++
-		case StateActive:
-			n.Active++
-		case StateIdle:
-			n.Idle++
-		case StateHijacked:
-			n.Hijacked++
-		default:
-		}
+		n.Add(c.state())
 		return true
 	})
 	n.Parked = s.parking.len()

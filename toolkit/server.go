@@ -2,6 +2,8 @@ package toolkit
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -18,6 +20,9 @@ type Server struct {
 	*lifecycle.Server
 
 	log      zerolog.Logger
+	console  *console  // nil for none
+	telling  sync.Once // starts watchDrain
+	ran      atomic.Bool
 	handler  fasthttp.RequestHandler
 	warnings []Warning
 	inFlight inFlight
@@ -26,6 +31,10 @@ type Server struct {
 // Handler returns the handler with all middleware around it, for tests that need
 // no server.
 func (s *Server) Handler() fasthttp.RequestHandler { return s.handler }
+
+// Logger returns the server's logger, for hooks and work. Logger, the function, is for
+// handlers.
+func (s *Server) Logger() zerolog.Logger { return s.log }
 
 // exemptStreams lifts the write timeout from streamed responses: fasthttp counts
 // it from a response's begin to its end.
