@@ -169,13 +169,19 @@ func (a *Adopted) Idle() { a.s.rest(a.c, a.s.now()) }
 func (a *Adopted) Hijacked() { a.s.hijack(a.c) }
 
 // Close closes the connection. A client that is still sending gets to read its last
-// response all the same: see the package documentation. It may be called again.
-func (a *Adopted) Close() error {
+// response all the same: see the package documentation. After the drain's deadline, and
+// before Leave, it is cut: the response is not whole. It may be called again.
+func (a *Adopted) Close() (err error) {
 	c := a.c
-	if word := c.word.Load(); stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)) {
+	switch word := c.word.Load(); {
+	case stateOf(word) == StateActive && word&flagInside != 0 && a.s.ctx.Err() != nil:
+		c.cut()
+	case stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)):
 		c.lingerAfter()
+		fallthrough
+	default:
+		err = c.Close()
 	}
-	err := c.Close()
 	a.s.removeConn(c)
 	return err
 }

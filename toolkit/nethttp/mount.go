@@ -11,7 +11,9 @@
 //
 // The http.Server's connections are in the lifecycle.Server's table, and its drain holds
 // for them, line by line: the http.Server's own Shutdown is not used. They are parked as
-// others are. HTTP/2 is off.
+// others are. HTTP/2 is off. A context of a request ends with the drain's deadline, too:
+// what a handler that returns then has begun before, and without a Content-Length, is cut,
+// so that nobody takes it for the whole.
 //
 // Handlers see what they see in net/http, with these differences: a request whose header
 // fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
@@ -234,6 +236,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.natives = 0
 	resp := &Response{ResponseWriter: w, conn: c}
 	h.ServeHTTP(resp, r)
+	if resp.cutShort(r) {
+		panic(http.ErrAbortHandler)
+	}
 	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
 	c.adopted.Leave()
 }

@@ -16,6 +16,7 @@ type Response struct {
 	conn   *conn
 	status int
 	size   int64
+	late   bool // it was begun after the drain's deadline
 }
 
 // Status is the status of the response, 0 while there is none; 101 of a connection
@@ -37,9 +38,26 @@ func (w *Response) begin(status int) {
 		return
 	}
 	w.status = status
+	w.late = w.conn.server.overdue()
 	if status != http.StatusSwitchingProtocols && w.conn.adopted.Last() {
 		w.Header().Set("Connection", "close")
 	}
+}
+
+// overdue reports whether the drain's deadline is over.
+func (s *server) overdue() bool { return s.life.Context().Err() != nil }
+
+// cutShort reports whether a handler that has returned may have done so because its
+// context has ended with the drain's deadline, in the middle of a response. In net/http
+// a context ends when nobody reads any more, so that handlers simply return then: here
+// their client must not take what it got for the whole. Where there is a Content-Length,
+// http.Server sees to that.
+func (w *Response) cutShort(r *http.Request) bool {
+	if w.status == 0 || w.late || !w.conn.server.overdue() || w.conn.hijacked.Load() {
+		return false
+	}
+	bodiless := r.Method == http.MethodHead || w.status == http.StatusNoContent || w.status == http.StatusNotModified
+	return !bodiless && w.Header().Get("Content-Length") == ""
 }
 
 // WriteHeader is as of any http.ResponseWriter.
