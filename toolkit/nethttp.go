@@ -225,9 +225,7 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
-		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
-		}
+		resp.LimitBody(limit)
 		if inFlight {
 			if !s.takeSlot(wait) {
 				w.Header().Set("Retry-After", retryAfter)

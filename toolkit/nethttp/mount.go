@@ -17,9 +17,8 @@
 //
 // Handlers see what they see in net/http, with these differences: a request whose header
 // fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
-// answer; the http.ResponseWriter is a Response, on which http.MaxBytesReader cannot have
-// the connection closed; a connection that is hijacked is not the *net.TCPConn or
-// *tls.Conn itself, which NetConn returns.
+// answer; the http.ResponseWriter is a Response; a connection that is hijacked is not the
+// *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
@@ -235,10 +234,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.natives = 0
 	resp := &Response{ResponseWriter: w, conn: c}
-	h.ServeHTTP(resp, r)
+	asked := resp.requestFor(r)
+	h.ServeHTTP(resp, asked)
+	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
 	if resp.cutShort(r) {
 		panic(http.ErrAbortHandler)
 	}
 	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
+	resp.noticeTooLarge()
 	c.adopted.Leave()
 }

@@ -17,6 +17,7 @@ type Response struct {
 	status int
 	size   int64
 	late   bool // it was begun after the drain's deadline
+	body   body // of the request, if it has one
 }
 
 // Status is the status of the response, 0 while there is none; 101 of a connection
@@ -37,6 +38,7 @@ func (w *Response) begin(status int) {
 	if w.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
+	w.noticeTooLarge()
 	w.status = status
 	w.late = w.conn.server.overdue()
 	if status != http.StatusSwitchingProtocols && w.conn.adopted.Last() {
