@@ -33,20 +33,6 @@ func (s *Server) adopt(c *conn) *Adopted {
 	return a
 }
 
-// divert gives a new connection to who serves all of them in fasthttp's place, if
-// somebody does.
-func (s *Server) divert(nc net.Conn) bool {
-	if s.Divert == nil {
-		return false
-	}
-	c := s.conns.get(nc)
-	if c.refused != admitted {
-		return false
-	}
-	s.Divert(s.adopt(c))
-	return true
-}
-
 // HandOver takes the connection of a request, which is being handled and is not
 // answered, out of fasthttp's hands: to is called once fasthttp has let go of it, in
 // a goroutine of its own that ends with it, and had better not block. unread is what

@@ -18,16 +18,27 @@ import (
 // is taken for one that has given up: his connection is closed after its response.
 type body struct {
 	io.ReadCloser
-	tooLarge atomic.Bool // the last Read was to be the last
+	from, to *http.Request // the http.Server's, and the handler's
+	tooLarge atomic.Bool   // the last Read was to be the last
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	gaveUp := n > 0 && n == len(p) && n < cap(p) && byMaxBytesReader()
+	b.shareTrailer()
 	if b.tooLarge.Load() != gaveUp {
 		b.tooLarge.Store(gaveUp)
 	}
 	return n, err
+}
+
+// shareTrailer is for when the body may have been read to its end, by the handler, or by
+// the http.Server before it sends a header. A trailer that was announced is in a map that
+// both requests have.
+func (b *body) shareTrailer() {
+	if b.from != nil && b.from.Trailer != nil && b.to.Trailer == nil {
+		b.to.Trailer = b.from.Trailer
+	}
 }
 
 // byMaxBytesReader reports whether Read was called by an http.MaxBytesReader.
@@ -44,9 +55,9 @@ func (w *Response) requestFor(r *http.Request) *http.Request {
 	if r.Body == http.NoBody {
 		return r
 	}
-	w.body.ReadCloser = r.Body
 	copied := *r
 	copied.Body = &w.body
+	w.body.ReadCloser, w.body.from, w.body.to = r.Body, r, &copied
 	return &copied
 }
 

@@ -29,6 +29,7 @@
 package nethttp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -93,8 +94,9 @@ func (m Mount) On(life *lifecycle.Server) {
 	}
 	life.HTTP.Handler = s.handle
 	life.HTTP.HeaderReceived = s.headerReceived
-	if m.Fresh {
-		life.Divert = func(a *lifecycle.Adopted) { s.take(a, nil) }
+	life.Divert = s.take
+	if !m.Fresh {
+		life.DivertIf = s.isForHTTP
 	}
 	s.observe()
 }
@@ -122,6 +124,14 @@ func (s *server) observe() {
 			connState(nc, st)
 		}
 	}
+}
+
+// isForHTTP says by a connection's first line whether the http.Server is to get it. It is
+// where all that names no native route is refused, in its own words.
+func (s *server) isForHTTP(begin []byte) bool {
+	method, rest, isLine := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte(" "))
+	target, _, _ := bytes.Cut(rest, []byte(" "))
+	return !isLine || s.Route(text(method), text(target)) != nil
 }
 
 // connKey is where a request's context has its *conn.

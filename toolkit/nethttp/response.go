@@ -71,7 +71,7 @@ func (w *Response) WriteHeader(status int) {
 func (w *Response) Write(p []byte) (int, error) {
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.Write(p)
-	w.size += int64(n)
+	w.wrote(int64(n))
 	return n, err
 }
 
@@ -79,7 +79,7 @@ func (w *Response) Write(p []byte) (int, error) {
 func (w *Response) WriteString(text string) (int, error) {
 	w.begin(http.StatusOK)
 	n, err := io.WriteString(w.ResponseWriter, text)
-	w.size += int64(n)
+	w.wrote(int64(n))
 	return n, err
 }
 
@@ -87,7 +87,7 @@ func (w *Response) WriteString(text string) (int, error) {
 func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
-	w.size += n
+	w.wrote(n)
 	return n, err
 }
 
@@ -97,7 +97,14 @@ func (w *Response) Flush() { _ = w.FlushError() }
 // FlushError is what http.ResponseController calls.
 func (w *Response) FlushError() error {
 	w.begin(http.StatusOK)
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	err := http.NewResponseController(w.ResponseWriter).Flush()
+	w.wrote(0)
+	return err
+}
+
+func (w *Response) wrote(n int64) {
+	w.size += n
+	w.body.shareTrailer()
 }
 
 // Hijack is for handlers that ask for an http.Hijacker.
