@@ -245,9 +245,7 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
-		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
-		}
+		resp.LimitBody(limit)
 		if inFlight {
 			if !s.takeSlot(wait) {
 				w.Header().Set("Retry-After", retryAfter)
@@ -265,7 +263,7 @@ type netResponse interface {
 	Status() int
 	Size() int64
 	RemoteAddr() net.Addr
-	Unwrap() http.ResponseWriter
+	LimitBody(limit int64)
 }
 
 // netClient is client for net/http.
