@@ -99,6 +99,10 @@ func (a *Adopted) Conn() net.Conn { return a.c.Conn }
 // RemoteAddr is the client's address: that of the connection's preface, or its own.
 func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
 
+// Listener is what the connection was accepted from: one of Server.Listeners, one given
+// to ServeListener, or one opened for Addrs.
+func (a *Adopted) Listener() net.Listener { return a.c.from.Listener }
+
 // Active is for the first byte of a request. buffered says that it was read together
 // with what was before it: the client pipelines. Active reports false for a request
 // that cannot be answered any more: its client has been sent a FIN.
@@ -251,7 +255,7 @@ func (s *Server) replay(c *conn, unread []byte) *conn {
 	}
 	r := replayed{c.Conn, unread}
 	again := &conn{
-		Conn: &r, id: c.id, accepted: c.accepted, ip: c.ip, input: c.input,
+		Conn: &r, id: c.id, from: c.from, accepted: c.accepted, ip: c.ip, input: c.input,
 		route: c.route, routeLen: c.routeLen,
 	}
 	if _, ok := c.Conn.(*tls.Conn); ok {
