@@ -59,7 +59,7 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 
 .PHONY: alloc
 alloc: ## check that requests allocate nothing (without the race detector, which allocates)
-	go test -run 'Alloc' ./lifecycle ./toolkit
+	go test -run 'Alloc' ./lifecycle ./toolkit ./toolkit/nethttp
 
 FUZZTIME ?= 30s
 
@@ -71,6 +71,7 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzClientIP -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzProxyHeader -fuzztime $(FUZZTIME) ./toolkit
+	go test -run '^$$' -fuzz FuzzRoutes -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit/nethttp
 
 .PHONY: fuzz-seconds
 fuzz-seconds:

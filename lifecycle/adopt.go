@@ -59,15 +59,22 @@ func (s *Server) divert(nc net.Conn) bool {
 // HandOver reports false, and does nothing, for a connection that is not from a
 // listener of this Server.
 //
-// For HTTP.ConnState the connection is hijacked.
+// For HTTP.ConnState the connection is hijacked, before to is called.
 func (s *Server) HandOver(ctx *fasthttp.RequestCtx, to func(a *Adopted, unread []byte)) bool {
 	c := s.conns.get(ctx.Conn())
 	if c == nil {
 		return false
 	}
 	a := s.adopt(c)
+	if s.connState != nil {
+		c.letGo = make(chan struct{})
+	}
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(hc net.Conn) {
+		if c.letGo != nil {
+			<-c.letGo
+			c.letGo = nil
+		}
 		to(a, readBuffered(hc))
 		// When a hijack handler returns, fasthttp closes the connection, unless
 		// KeepHijackedConns says otherwise for all of them. It does nothing else that

@@ -101,6 +101,7 @@ type conn struct {
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
 	adopted atomic.Pointer[Adopted]  // nil while fasthttp serves it
+	letGo   chan struct{}            // closed when fasthttp has said that it is hijacked; nil where nobody listens
 	remote  atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
@@ -389,6 +390,9 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	}
 	if s.connState != nil {
 		s.connState(nc, st)
+		if c := s.conns.get(nc); st == fasthttp.StateHijacked && c != nil && c.letGo != nil {
+			close(c.letGo)
+		}
 	}
 }
 
