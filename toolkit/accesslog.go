@@ -10,9 +10,9 @@ import (
 )
 
 // logAccess writes a line for each request that fasthttp could read: at level info,
-// 5xx at error, those of the health endpoints at debug. One that strict has refused
-// says why, as "refused". A line that the logger would
-// drop costs next to nothing.
+// 5xx at error, those of the health endpoints at debug. One that strict or MaxInFlight
+// has refused says why, as "refused"; the latter's are at warn. A line that the logger
+// would drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
 		return next
@@ -26,7 +26,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		}
 		method := append(buf.method[:0], ctx.Method()...)
 		path := append(buf.path[:0], ctx.Path()...)
-		id := append(buf.id[:0], ctx.Request.Header.PeekBytes(headerRequestID)...)
+		id := append(buf.id[:0], ctx.Request.Header.PeekCanonical(headerRequestID)...)
 		client, _ := ctx.UserValue(clientIPKey{}).(netip.Addr)
 		began := ctx.Time()
 		next(ctx)
@@ -39,13 +39,12 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			if m.health {
 				level = zerolog.DebugLevel
 			}
-			if route == "" {
-				refused, _ = ctx.UserValue(refusedKey{}).(string)
-			}
+		} else { // it has not come as far as a route
+			refused, _ = ctx.UserValue(refusedKey{}).(string)
 		}
 		code := resp.StatusCode()
 		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
-			level = zerolog.ErrorLevel
+			level = levelOfFailure(refused)
 		}
 		e := s.log.WithLevel(level)
 		if e == nil {
@@ -75,6 +74,15 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			Bytes("request_id", id).
 			Msg("request")
 	}
+}
+
+// levelOfFailure is the level of a 5xx's line. To refuse a request is no failure of the
+// server, but somebody may want to know that it is at its limit.
+func levelOfFailure(refused string) zerolog.Level {
+	if refused != "" {
+		return zerolog.WarnLevel
+	}
+	return zerolog.ErrorLevel
 }
 
 // bodySize is the size of a response's body, -1 for a stream of unknown length.

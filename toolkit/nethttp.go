@@ -229,12 +229,13 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
 		}
 		if inFlight {
-			if !s.takeSlot(wait) {
+			if !s.enter(wait) {
+				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
 				return
 			}
-			defer func() { <-s.inFlight.slots }()
+			defer s.inFlight.leave()
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
@@ -277,7 +278,7 @@ func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration,
 		status = http.StatusOK // as http.Server will
 	}
 	if status >= http.StatusInternalServerError {
-		level = zerolog.ErrorLevel
+		level = levelOfFailure(r.refused)
 	}
 	e := r.log.WithLevel(level)
 	if e == nil {
@@ -285,6 +286,9 @@ func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration,
 	}
 	if r.method == http.MethodHead {
 		size = 0
+	}
+	if r.refused != "" {
+		e.Str("refused", r.refused)
 	}
 	e.Str("method", r.method).
 		Str("path", r.path).
