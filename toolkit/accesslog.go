@@ -27,7 +27,10 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		method := append(buf.method[:0], ctx.Method()...)
 		path := append(buf.path[:0], ctx.Path()...)
 		id := append(buf.id[:0], ctx.Request.Header.PeekCanonical(headerRequestID)...)
-		client, _ := ctx.UserValue(clientIPKey{}).(netip.Addr)
+		var proxied netip.Addr // the client's address, where there are proxies
+		if c, ok := ctx.UserValue(clientIPKey{}).(*clientIP); ok {
+			proxied = c.Addr
+		}
 		began := ctx.Time()
 		next(ctx)
 
@@ -66,8 +69,8 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			e.Str("refused", refused)
 		}
 		remote := fmt.Stringer(ctx.RemoteAddr())
-		if client.IsValid() {
-			remote = client
+		if proxied.IsValid() {
+			remote = proxied
 		}
 		e.Dur("duration", time.Since(began)).
 			Stringer("remote", remote).
