@@ -35,7 +35,7 @@ func (s *Server) catchCallbacks() {
 	if f := h.ErrorHandler; f != nil {
 		s.errorHandler = func(ctx *fasthttp.RequestCtx, err error) {
 			if !s.try("ErrorHandler", func() { f(ctx, err) }) {
-				answerError(ctx, err)
+				AnswerError(ctx, err)
 			}
 		}
 	}

@@ -7,9 +7,11 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
-// logAccess writes a line for each request that fasthttp could read: at level info,
+// logAccess writes a line for each request that fasthttp could read, at level info,
 // 5xx at error, those of the health endpoints at debug. One that strict or MaxInFlight
 // has refused says why, as "refused"; the latter's are at warn. A line that the logger
 // would drop costs next to nothing.
@@ -75,6 +77,31 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		e.Dur("duration", time.Since(began)).
 			Stringer("remote", remote).
 			Bytes("request_id", id).
+			Msg("request")
+	}
+}
+
+// logUnread is the ErrorHandler that writes a line for a request which fasthttp could
+// not read, or would not: no handler gets it. Such a line has "refused" in it, and what
+// was asked for only where fasthttp has kept the header, which is whole then. What fasthttp says of the error is left
+// out: it quotes the header, with whatever secrets are in it.
+func (s *Server) logUnread(answer func(*fasthttp.RequestCtx, error)) func(*fasthttp.RequestCtx, error) {
+	if answer == nil {
+		answer = lifecycle.AnswerError
+	}
+	if s.log.GetLevel() == zerolog.Disabled {
+		return answer
+	}
+	return func(ctx *fasthttp.RequestCtx, err error) {
+		answer(ctx, err)
+		code := ctx.Response.StatusCode()
+		e := s.log.Info()
+		if len(ctx.Request.Header.RawHeaders()) > 0 {
+			e.Bytes("method", ctx.Method()).Bytes("path", ctx.Path())
+		}
+		e.Int("status", code).
+			Str("refused", fasthttp.StatusMessage(code)).
+			Stringer("remote", ctx.RemoteAddr()).
 			Msg("request")
 	}
 }

@@ -771,6 +771,9 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
 func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+	if b.accessLog {
+		h.ErrorHandler = s.logUnread(h.ErrorHandler)
+	}
 	if h.StreamRequestBody {
 		limitStreams(h)
 	}
