@@ -247,12 +247,13 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 		}
 		resp.LimitBody(limit)
 		if inFlight {
-			if !s.takeSlot(wait) {
+			if !s.enter(wait) {
+				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
 				return
 			}
-			defer func() { <-s.inFlight.slots }()
+			defer s.inFlight.leave()
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
@@ -303,7 +304,7 @@ func (r *request) logNet(w netResponse, remote string, took time.Duration, panic
 		status = http.StatusOK // as http.Server will
 	}
 	if status >= http.StatusInternalServerError {
-		level = zerolog.ErrorLevel
+		level = levelOfFailure(r.refused)
 	}
 	e := r.log.WithLevel(level)
 	if e == nil {
@@ -311,6 +312,9 @@ func (r *request) logNet(w netResponse, remote string, took time.Duration, panic
 	}
 	if r.method == http.MethodHead {
 		size = 0
+	}
+	if r.refused != "" {
+		e.Str("refused", r.refused)
 	}
 	e.Str("method", r.method).
 		Str("path", r.path).
