@@ -10,7 +10,7 @@ import (
 )
 
 // logAccess writes a line for each request that fasthttp could read: at level info,
-// 5xx at error, those of the health endpoints at debug. One that strict has refused
+// 5xx at error, those of probes at debug. One that strict has refused
 // says why, as "refused". A line that the logger would
 // drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
@@ -28,6 +28,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		path := append(buf.path[:0], ctx.Path()...)
 		id := append(buf.id[:0], ctx.Request.Header.PeekBytes(headerRequestID)...)
 		client, _ := ctx.UserValue(clientIPKey{}).(netip.Addr)
+		fields, _ := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler)
 		began := ctx.Time()
 		next(ctx)
 
@@ -36,7 +37,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			resp = timedOut
 		} else if m := matchedOf(ctx); m != nil {
 			route = m.pattern
-			if m.health {
+			if m.probe {
 				level = zerolog.DebugLevel
 			}
 			if route == "" {
@@ -51,7 +52,8 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if e == nil {
 			return
 		}
-		e.Bytes("method", method).
+		withFields(e, fields).
+			Bytes("method", method).
 			Bytes("path", path).
 			Str("route", route).
 			Int("status", code)

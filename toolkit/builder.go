@@ -80,6 +80,7 @@ type Builder struct {
 	routes  []route
 	netHTTP []netRoute
 	groups  []error // of bad prefixes
+	parts   []Part
 }
 
 // config is what the Builder's scalars and lists say.
@@ -131,6 +132,7 @@ type config struct {
 	logger     zerolog.Logger
 	accessLog  bool
 	middleware []Middleware
+	observers  []Observer
 
 	notFound, methodNotAllowed fasthttp.RequestHandler
 
@@ -529,10 +531,12 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
-	errs := append(b.mistakes(), b.groups...)
+	s := &Server{log: b.logger}
+	b, errs := b.withParts(s)
+	errs = append(errs, b.mistakes()...)
+	errs = append(errs, b.groups...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
-	s := &Server{log: b.logger}
 	routes := append(s.healthRoutes(b), b.routes...)
 	proxies, proxiesErr := b.proxies()
 	handler, err := s.route(b, routes, proxies)
@@ -623,6 +627,11 @@ func (b *Builder) mistakes() (errs []error) {
 	for i, m := range b.middleware {
 		if m == nil {
 			wrong("Use: middleware %d is nil", i)
+		}
+	}
+	for i, o := range b.observers {
+		if o.Native == nil || o.Net == nil {
+			wrong("Observe: observer %d lacks a function", i)
 		}
 	}
 	for i, f := range b.configure {

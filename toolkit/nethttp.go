@@ -5,6 +5,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -97,7 +98,7 @@ func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRo
 		return fmt.Errorf("given twice")
 	}
 	taken[seen] = true
-	h := s.observeNet(b, rt, proxies)
+	h := s.aroundNet(b, rt, proxies)
 	if rt.path == "/" {
 		d.app = h
 		return nil
@@ -180,7 +181,7 @@ func (s *Server) mount(b *Builder, d *dispatch) {
 			ErrorLog:          log.New(netLog{&s.log}, "", 0),
 		},
 		Route:           d.route,
-		Fresh:           d.app != nil && len(b.routes) == 0,
+		Fresh:           d.app != nil && !slices.ContainsFunc(b.routes, func(rt route) bool { return !rt.probe }),
 		ReadBodyTimeout: b.readBodyTimeout,
 		WriteTimeout:    h.WriteTimeout,
 	}.On(s.Server)
@@ -194,15 +195,16 @@ func (l netLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// observeNet puts around a net/http handler what is around native ones: a request id,
+// aroundNet puts around a net/http handler what is around native ones: a request id,
 // the access log, the limits of bodies and of requests in flight, and a log line for a
 // panic.
-func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
+func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return observeNet(b.observers, func(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		resp, began := w.(*nethttp.Response), time.Now()
-		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
+		seen := &request{server: s, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
+		seen.fields, _ = r.Context().Value(LogFields).(zerolog.LogObjectMarshaler)
 		remote := r.RemoteAddr
 		if proxies != nil && logs {
 			remote = proxies.netClient(resp.RemoteAddr(), r)
@@ -213,17 +215,15 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 				seen.logPanic(v, "handler panicked")
 			}
+			o = seen.netOutcome(resp, r.Pattern, v != nil)
 			if logs {
-				seen.logNet(resp, remote, time.Since(began), v != nil)
-			}
-			if v != nil {
-				panic(http.ErrAbortHandler) // http.Server closes the connection, and logs nothing more
+				seen.logNet(o, remote, time.Since(began))
 			}
 		}()
 		if r.ContentLength > limit {
 			w.Header().Set("Connection", "close")
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
-			return
+			return o
 		}
 		if r.Body != http.NoBody {
 			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
@@ -232,11 +232,12 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			if !s.takeSlot(wait) {
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
-				return
+				return o
 			}
 			defer func() { <-s.inFlight.slots }()
 		}
 		rt.handler.ServeHTTP(w, r)
+		return o
 	})
 }
 
@@ -266,31 +267,40 @@ func netRequestID(r *http.Request) string {
 	return id
 }
 
-// logNet is logAccess for net/http. A handler that panicked before it had answered is
-// shown as a 500, though its client sees the connection end.
-func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration, panicked bool) {
-	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
-	switch {
-	case status == 0 && panicked:
-		status = http.StatusInternalServerError
-	case status == 0:
-		status = http.StatusOK // as http.Server will
+// netOutcome is outcomeOf for net/http.
+func (r *request) netOutcome(w *nethttp.Response, pattern string, panicked bool) Outcome {
+	o := Outcome{Route: r.route, Status: w.Status(), Size: w.Size(), cut: panicked}
+	if i := strings.IndexByte(pattern, '/'); i >= 0 {
+		o.Route = pattern[i:]
 	}
-	if status >= http.StatusInternalServerError {
+	switch {
+	case o.Status == 0 && panicked:
+		o.Status = http.StatusInternalServerError
+	case o.Status == 0:
+		o.Status = http.StatusOK // as http.Server will
+	}
+	if r.method == http.MethodHead {
+		o.Size = 0
+	}
+	return o
+}
+
+// logNet is logAccess for net/http.
+func (r *request) logNet(o Outcome, remote string, took time.Duration) {
+	level := zerolog.InfoLevel
+	if o.Status >= http.StatusInternalServerError {
 		level = zerolog.ErrorLevel
 	}
-	e := r.log.WithLevel(level)
+	e := r.server.log.WithLevel(level)
 	if e == nil {
 		return
 	}
-	if r.method == http.MethodHead {
-		size = 0
-	}
-	e.Str("method", r.method).
+	withFields(e, r.fields).
+		Str("method", r.method).
 		Str("path", r.path).
-		Str("route", r.route).
-		Int("status", status).
-		Int64("bytes", size).
+		Str("route", o.Route).
+		Int("status", o.Status).
+		Int64("bytes", o.Size).
 		Dur("duration", took).
 		Str("remote", remote).
 		Str("request_id", r.id).

@@ -1,0 +1,63 @@
+package toolkit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+)
+
+// A part is asked for each server anew, and its exit hooks come after all others.
+func TestWith(t *testing.T) {
+	var ended []string
+	end := func(name string) (string, func(context.Context) error) {
+		return name, func(context.Context) error { ended = append(ended, name); return nil }
+	}
+	asked := 0
+	part := func(b *Builder, s *Server) error {
+		asked++
+		b.Get("/part", func(ctx *fasthttp.RequestCtx) {
+			if s != FromRequest(ctx) {
+				ctx.SetStatusCode(500)
+			}
+		})
+		b.PreExit(end("part"))
+		return nil
+	}
+	b := loopback().With(part).PreExit(end("first")).PreExit(end("last"))
+	for want := 1; want <= 2; want++ {
+		ended = nil
+		r := run(t, b)
+		if got := r.dial().get("/part").String(); got != "200 " {
+			t.Error(got)
+		}
+		r.finish()
+		if asked != want || !slices.Equal(ended, []string{"last", "first", "part"}) {
+			t.Errorf("asked %d times, ended %q", asked, ended)
+		}
+	}
+}
+
+func TestWithMistakes(t *testing.T) {
+	bad := errors.New("no such thing")
+	_, err := loopback().With(
+		nil,
+		func(*Builder, *Server) error { return bad },
+		func(*Builder, *Server) error { panic("on purpose") },
+		func(b *Builder, _ *Server) error { b.IdleTimeout(-1).Observe(Observer{}).Probe("/{x}", hello); return nil },
+	).Build()
+	if !errors.Is(err, bad) {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		"With: part 0: nil", "With: part 1: no such thing", "With: part 2: panic: on purpose",
+		"IdleTimeout(-1ns): negative", "Observe: observer 0 lacks a function", `Probe("/{x}"): a parameter`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+}
