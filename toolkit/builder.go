@@ -79,8 +79,10 @@ type Builder struct {
 	config
 	routes  []route
 	netHTTP []netRoute
-	groups  []error // of bad prefixes
-	parts   []Part
+	early   []error // of bad prefixes, and of With
+
+	extensions []Extension
+	onBuild    []func(*Server) error
 }
 
 // config is what the Builder's scalars and lists say.
@@ -531,12 +533,11 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
-	s := &Server{log: b.logger}
-	b, errs := b.withParts(s)
-	errs = append(errs, b.mistakes()...)
-	errs = append(errs, b.groups...)
+	b = b.extended()
+	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
+	s := &Server{log: b.logger}
 	routes := append(s.healthRoutes(b), b.routes...)
 	proxies, proxiesErr := b.proxies()
 	handler, err := s.route(b, routes, proxies)
@@ -563,6 +564,9 @@ func (b *Builder) Build() (*Server, error) {
 	s.warnings = b.warnings(h, s.Server, replaced)
 	if d != nil {
 		s.mount(b, d)
+	}
+	if err := b.tell(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -23,7 +23,7 @@
 //
 //	RequestID(observers(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes))))))))
 //
-// What not every server needs is in packages of its own, which With puts into one: metrics,
+// What not every server needs is in packages of its own, which With adds: metrics,
 // traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
 // away from them.
 //

@@ -10,32 +10,34 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// A part is asked for each server anew, and its exit hooks come after all others.
+// An extension is asked for each server anew, and its exit hooks come after all others.
 func TestWith(t *testing.T) {
 	var ended []string
 	end := func(name string) (string, func(context.Context) error) {
 		return name, func(context.Context) error { ended = append(ended, name); return nil }
 	}
 	asked := 0
-	part := func(b *Builder, s *Server) error {
+	extend := func(b *Builder) error {
 		asked++
-		b.Get("/part", func(ctx *fasthttp.RequestCtx) {
+		var s *Server
+		b.Get("/extension", func(ctx *fasthttp.RequestCtx) {
 			if s != FromRequest(ctx) {
 				ctx.SetStatusCode(500)
 			}
 		})
-		b.PreExit(end("part"))
+		b.OnBuild(func(built *Server) error { s = built; return nil })
+		b.PreExit(end("extension"))
 		return nil
 	}
-	b := loopback().With(part).PreExit(end("first")).PreExit(end("last"))
+	b := loopback().With(extend).PreExit(end("first")).PreExit(end("last"))
 	for want := 1; want <= 2; want++ {
 		ended = nil
 		r := run(t, b)
-		if got := r.dial().get("/part").String(); got != "200 " {
+		if got := r.dial().get("/extension").String(); got != "200 " {
 			t.Error(got)
 		}
 		r.finish()
-		if asked != want || !slices.Equal(ended, []string{"last", "first", "part"}) {
+		if asked != want || !slices.Equal(ended, []string{"last", "first", "extension"}) {
 			t.Errorf("asked %d times, ended %q", asked, ended)
 		}
 	}
@@ -44,20 +46,22 @@ func TestWith(t *testing.T) {
 func TestWithMistakes(t *testing.T) {
 	bad := errors.New("no such thing")
 	_, err := loopback().With(
-		nil,
-		func(*Builder, *Server) error { return bad },
-		func(*Builder, *Server) error { panic("on purpose") },
-		func(b *Builder, _ *Server) error { b.IdleTimeout(-1).Observe(Observer{}).Probe("/{x}", hello); return nil },
+		func(*Builder) error { return bad },
+		func(*Builder) error { panic("on purpose") },
+		func(b *Builder) error { b.IdleTimeout(-1).Observe(Observer{}).Probe("/{x}", hello); return nil },
 	).Build()
 	if !errors.Is(err, bad) {
 		t.Error(err)
 	}
 	for _, want := range []string{
-		"With: part 0: nil", "With: part 1: no such thing", "With: part 2: panic: on purpose",
+		"With: no such thing", "With: panic: on purpose",
 		"IdleTimeout(-1ns): negative", "Observe: observer 0 lacks a function", `Probe("/{x}"): a parameter`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
+	}
+	if _, err := loopback().OnBuild(func(*Server) error { return bad }).Build(); !errors.Is(err, bad) {
+		t.Error(err)
 	}
 }
