@@ -59,7 +59,7 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 
 .PHONY: alloc
 alloc: ## check that requests allocate nothing (without the race detector, which allocates)
-	go test -run 'Alloc' ./lifecycle ./toolkit
+	go test -run 'Alloc' ./lifecycle ./toolkit ./toolkit/metrics
 
 FUZZTIME ?= 30s
 
