@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 )
@@ -52,4 +53,18 @@ func isLoopback(host []byte) bool {
 	}
 	ip, err := netip.ParseAddr(string(bytes.Trim(host, "[]")))
 	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// Guard is guard1(guard2(...)) of those that an extension was given for its endpoints, or
+// LocalOnly where it was given none.
+func Guard(guards ...Middleware) Middleware {
+	if len(guards) == 0 {
+		return LocalOnly
+	}
+	return func(h fasthttp.RequestHandler) fasthttp.RequestHandler {
+		for _, guard := range slices.Backward(guards) {
+			h = guard(h)
+		}
+		return h
+	}
 }
