@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,6 +42,15 @@ func ClientIP(ctx *fasthttp.RequestCtx) netip.Addr {
 		return client
 	}
 	return ipOf(ctx.RemoteAddr())
+}
+
+// NetClientIP is ClientIP for handlers of net/http.
+func NetClientIP(r *http.Request) netip.Addr {
+	if client, ok := r.Context().Value(clientIPKey{}).(netip.Addr); ok {
+		return client
+	}
+	client, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return client.Addr().Unmap().WithZone("")
 }
 
 type clientIPKey struct{}

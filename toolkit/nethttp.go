@@ -1,10 +1,11 @@
 package toolkit
 
 import (
+	"context"
 	"fmt"
 	"log"
-	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -201,13 +202,13 @@ func (l netLog) Write(line []byte) (int, error) {
 func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
-	return observeNet(b.observers, func(w http.ResponseWriter, r *http.Request) (o Outcome) {
+	h := observeNet(b.observers, func(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		resp, began := w.(*nethttp.Response), time.Now()
 		seen := &request{server: s, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
 		seen.fields, _ = r.Context().Value(LogFields).(zerolog.LogObjectMarshaler)
 		remote := r.RemoteAddr
-		if proxies != nil && logs {
-			remote = proxies.netClient(resp.RemoteAddr(), r)
+		if ip, ok := r.Context().Value(clientIPKey{}).(netip.Addr); ok && ip.IsValid() {
+			remote = ip.String()
 		}
 		w.Header().Set(HeaderRequestID, seen.id)
 		defer func() {
@@ -239,22 +240,25 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 		rt.handler.ServeHTTP(w, r)
 		return o
 	})
+	if proxies != nil {
+		h = proxies.findNetClient(h)
+	}
+	return h
 }
 
-// netClient is client for net/http.
-func (t *trustedProxies) netClient(remote net.Addr, r *http.Request) string {
-	ip, trusted := t.proxy(remote)
-	if trusted {
-		var lines [][]byte
-		for _, line := range r.Header.Values(string(t.header)) {
-			lines = append(lines, []byte(line))
+// findNetClient is findClient for net/http.
+func (t *trustedProxies) findNetClient(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ip, trusted := t.proxy(w.(*nethttp.Response).RemoteAddr())
+		if trusted {
+			var lines [][]byte
+			for _, line := range r.Header.Values(string(t.header)) {
+				lines = append(lines, []byte(line))
+			}
+			ip = t.walk(ip, lines)
 		}
-		ip = t.walk(ip, lines)
+		next(w, r.WithContext(context.WithValue(r.Context(), clientIPKey{}, ip)))
 	}
-	if !ip.IsValid() {
-		return r.RemoteAddr
-	}
-	return ip.String()
 }
 
 // netRequestID is requestID for net/http.
@@ -269,7 +273,7 @@ func netRequestID(r *http.Request) string {
 
 // netOutcome is outcomeOf for net/http.
 func (r *request) netOutcome(w *nethttp.Response, pattern string, panicked bool) Outcome {
-	o := Outcome{Route: r.route, Status: w.Status(), Size: w.Size(), cut: panicked}
+	o := Outcome{Route: r.route, Status: w.Status(), Size: w.Size(), Cut: panicked}
 	if i := strings.IndexByte(pattern, '/'); i >= 0 {
 		o.Route = pattern[i:]
 	}

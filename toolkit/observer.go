@@ -36,8 +36,8 @@ type Outcome struct {
 	// Size is how many bytes the response's body has, before it is sent; -1 for a native
 	// stream of unknown length.
 	Size int64
-
-	cut bool // the connection is to be closed, without a word
+	// Cut says that a handler of net/http has panicked, which closes its connection.
+	Cut bool
 }
 
 // LogFields is the key under which an Observer may leave a zerolog.LogObjectMarshaler with a
@@ -117,7 +117,7 @@ func observeNet(observers []Observer, next func(http.ResponseWriter, *http.Reque
 		next = func(w http.ResponseWriter, r *http.Request) Outcome { return o.Net(w, r, inner) }
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		if next(w, r).cut {
+		if next(w, r).Cut {
 			panic(http.ErrAbortHandler) // http.Server closes the connection, and logs nothing more
 		}
 	}
