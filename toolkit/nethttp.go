@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -37,6 +38,19 @@ func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 	b.netHTTP = append(b.netHTTP, netRoute{path, h})
 	return b
 }
+
+// HTTP2 has a server with NetHTTP speak HTTP/2 too, for its native routes as well: over
+// TLS where the client wants it, and without TLS with clients that know it beforehand. The
+// default is true. All limits, the access log and the drain hold for each request, or
+// stream, as they do otherwise; a panic ends its stream only. Where TLSConfig says
+// what is offered, its order is kept. Connections are not parked, nor are the least rates
+// measured while a handler runs.
+func (b *Builder) HTTP2(on bool) *Builder {
+	b.http2 = on
+	return b
+}
+
+func (b *Builder) speaksHTTP2() bool { return b.http2 && len(b.netHTTP) > 0 }
 
 // netRoute is a call of NetHTTP.
 type netRoute struct {
@@ -174,12 +188,17 @@ func pathOf(target string) string {
 // mount puts the http.Server beside what was built.
 func (s *Server) mount(b *Builder, d *dispatch) {
 	h := s.HTTP
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(b.http2)
+	protocols.SetUnencryptedHTTP2(b.http2)
 	nethttp.Mount{
 		HTTP: &http.Server{
 			ReadHeaderTimeout: h.ReadTimeout,
 			IdleTimeout:       h.IdleTimeout,
 			MaxHeaderBytes:    h.ReadBufferSize,
 			ErrorLog:          log.New(netLog{&s.log}, "", 0),
+			Protocols:         &protocols,
 		},
 		Route:           d.route,
 		Fresh:           d.app != nil && !slices.ContainsFunc(b.routes, func(rt route) bool { return !rt.probe }),
@@ -203,7 +222,7 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
 	h := observeNet(b.observers, func(w http.ResponseWriter, r *http.Request) (o Outcome) {
-		resp, began := w.(*nethttp.Response), time.Now()
+		resp, began := w.(netResponse), time.Now()
 		seen := &request{server: s, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
 		seen.fields, _ = r.Context().Value(LogFields).(zerolog.LogObjectMarshaler)
 		remote := r.RemoteAddr
@@ -222,7 +241,9 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 			}
 		}()
 		if r.ContentLength > limit {
-			w.Header().Set("Connection", "close")
+			if r.ProtoMajor == 1 { // else it would end all that is on the connection
+				w.Header().Set("Connection", "close")
+			}
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return o
 		}
@@ -246,10 +267,18 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 	return h
 }
 
+// netResponse is nethttp.Response and nethttp.Stream.
+type netResponse interface {
+	Status() int
+	Size() int64
+	RemoteAddr() net.Addr
+	Unwrap() http.ResponseWriter
+}
+
 // findNetClient is findClient for net/http.
 func (t *trustedProxies) findNetClient(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ip, trusted := t.proxy(w.(*nethttp.Response).RemoteAddr())
+		ip, trusted := t.proxy(w.(netResponse).RemoteAddr())
 		if trusted {
 			var lines [][]byte
 			for _, line := range r.Header.Values(string(t.header)) {
@@ -272,7 +301,7 @@ func netRequestID(r *http.Request) string {
 }
 
 // netOutcome is outcomeOf for net/http.
-func (r *request) netOutcome(w *nethttp.Response, pattern string, panicked bool) Outcome {
+func (r *request) netOutcome(w netResponse, pattern string, panicked bool) Outcome {
 	o := Outcome{Route: r.route, Status: w.Status(), Size: w.Size(), Cut: panicked}
 	if i := strings.IndexByte(pattern, '/'); i >= 0 {
 		o.Route = pattern[i:]
