@@ -317,6 +317,15 @@ func (c *conn) lookAtInput() (came bool) {
 // record that may be a request's.
 func (c *conn) halfRecord() bool { return c.input != nil && c.seen.Load() != c.input.n.Load() }
 
+// cut ends the connection whatever it is at. A response under way is reset: one of an
+// HTTP/1.0 client has no other sign that it is not whole.
+func (c *conn) cut() {
+	if word := c.word.Load(); stateOf(word) == StateActive && word&flagRoute != 0 {
+		resetAtClose(c.Conn)
+	}
+	cut(c.Conn)
+}
+
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {
 	for {

@@ -247,9 +247,7 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return o
 		}
-		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
-		}
+		resp.LimitBody(limit)
 		if inFlight {
 			if !s.takeSlot(wait) {
 				w.Header().Set("Retry-After", retryAfter)
@@ -272,7 +270,7 @@ type netResponse interface {
 	Status() int
 	Size() int64
 	RemoteAddr() net.Addr
-	Unwrap() http.ResponseWriter
+	LimitBody(limit int64)
 }
 
 // findNetClient is findClient for net/http.

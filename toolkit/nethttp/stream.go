@@ -250,6 +250,8 @@ func (c *streams) lastResponse(h http.Header) {
 	}
 }
 
+func (c *streams) overdue() bool { return c.server.overdue() }
+
 // enter is for the begin of a request's handler. It returns nil if that comes too late.
 func (c *streams) enter(method, path string) *route {
 	c.mu.Lock()
