@@ -12,7 +12,7 @@ import (
 )
 
 // logAccess writes a line for each request that fasthttp could read, at level info,
-// 5xx at error, those of the health endpoints at debug. One that strict or MaxInFlight
+// 5xx at error, those of probes at debug. One that strict or MaxInFlight
 // has refused says why, as "refused"; the latter's are at warn. A line that the logger
 // would drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
@@ -33,6 +33,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if c, ok := ctx.UserValue(clientIPKey{}).(*clientIP); ok {
 			proxied = c.Addr
 		}
+		fields, _ := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler)
 		began := ctx.Time()
 		next(ctx)
 
@@ -41,7 +42,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			resp = timedOut
 		} else if m := matchedOf(ctx); m != nil {
 			route = m.pattern
-			if m.health {
+			if m.probe {
 				level = zerolog.DebugLevel
 			}
 		} else { // it has not come as far as a route
@@ -55,7 +56,8 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if e == nil {
 			return
 		}
-		e.Bytes("method", method).
+		withFields(e, fields).
+			Bytes("method", method).
 			Bytes("path", path).
 			Str("route", route).
 			Int("status", code)
