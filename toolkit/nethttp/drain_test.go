@@ -318,10 +318,9 @@ func TestRehearsalHTTP2(t *testing.T) {
 					rehearsePlan(t, fresh, rehearsal.Plan{
 						TLS: conf, Delay: delay, After: 50*time.Millisecond + 20*delay, Rounds: 5,
 						Clients: []rehearsal.Clients{
-							{Kind: rehearsal.HTTP2, Count: 8, Path: "/net", Pause: pause, Body: 100},
-							{Kind: rehearsal.HTTP2, Count: 4, Path: "/native", Pause: pause, Body: 20 << 10},
-							{Kind: rehearsal.HTTP2, Count: 4, Path: "/net/stream", Pause: pause, Depth: 2},
-							{Kind: rehearsal.KeepAlive, Count: 8, Path: "/net", Pause: pause, Body: 100},
+							{Kind: rehearsal.HTTP2, Count: 4, Path: "/net", Pause: pause, Body: 100},
+							{Kind: rehearsal.HTTP2, Count: 2, Path: "/native", Pause: pause, Body: 20 << 10, Depth: 4},
+							{Kind: rehearsal.HTTP2, Count: 2, Path: "/net/stream", Pause: pause, Depth: 2},
 						},
 					})
 				})
