@@ -80,6 +80,9 @@ type Builder struct {
 	routes  []route
 	netHTTP []netRoute
 	early   []error // of bad prefixes, and of With
+
+	extensions []Extension
+	onBuild    []func(*Server) error
 }
 
 // config is what the Builder's scalars and lists say.
@@ -133,6 +136,7 @@ type config struct {
 	console    *console // where the log goes, if Console was called last
 	accessLog  bool
 	middleware []Middleware
+	observers  []Observer
 
 	notFound, methodNotAllowed fasthttp.RequestHandler
 
@@ -516,25 +520,6 @@ func (b *Builder) Configure(f func(*fasthttp.Server)) *Builder {
 	return b
 }
 
-// Extension makes its calls on a Builder, and returns what is wrong with its own
-// options, which Build then returns.
-type Extension func(b *Builder) error
-
-// With has each extension make its calls, now and in this order. A package that mounts
-// routes, hooks and middleware of its own offers one.
-func (b *Builder) With(extensions ...Extension) *Builder {
-	for i, extend := range extensions {
-		if extend == nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: extension %d is nil", i))
-			continue
-		}
-		if err := extend(b); err != nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: %w", err))
-		}
-	}
-	return b
-}
-
 // Run builds the server and runs it until it is drained, driven by Signals. A
 // main function that ends with it gets its exit code from lifecycle.ExitCode.
 func (b *Builder) Run() error {
@@ -551,6 +536,7 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
+	b = b.extended()
 	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
@@ -581,6 +567,9 @@ func (b *Builder) Build() (*Server, error) {
 	s.warnings = b.warnings(h, s.Server, replaced)
 	if d != nil {
 		s.mount(b, d)
+	}
+	if err := b.tell(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -645,6 +634,11 @@ func (b *Builder) mistakes() (errs []error) {
 	for i, m := range b.middleware {
 		if m == nil {
 			wrong("Use: middleware %d is nil", i)
+		}
+	}
+	for i, o := range b.observers {
+		if o.Native == nil || o.Net == nil {
+			wrong("Observe: observer %d lacks a function", i)
 		}
 	}
 	for i, f := range b.configure {
@@ -774,6 +768,9 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
 func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+	if b.accessLog {
+		h.ErrorHandler = s.logUnread(h.ErrorHandler)
+	}
 	if h.StreamRequestBody {
 		limitStreams(h)
 	}
@@ -807,7 +804,9 @@ func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader)
 				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
 			}
 		}
-		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
+		// A request without a body needs no further deadline. Its length is -2, that of a
+		// chunked body -1.
+		if n := h.ContentLength(); rc.ReadTimeout == 0 && (n > 0 || n == -1) {
 			rc.ReadTimeout = d
 		}
 		return rc

@@ -26,6 +26,8 @@ type Server struct {
 	handler  fasthttp.RequestHandler
 	warnings []Warning
 	inFlight inFlight
+	panics   atomic.Uint64
+	observed bool // there are observers
 }
 
 // Handler returns the handler with all middleware around it, for tests that need
@@ -35,6 +37,10 @@ func (s *Server) Handler() fasthttp.RequestHandler { return s.handler }
 // Logger returns the server's logger, for hooks and work. Logger, the function, is for
 // handlers.
 func (s *Server) Logger() zerolog.Logger { return s.log }
+
+// Panics returns how many panics were caught so far, each with a line in the log: of
+// handlers, of what runs beside and after them, and of callbacks, hooks and checks.
+func (s *Server) Panics() uint64 { return s.panics.Load() }
 
 // exemptStreams lifts the write timeout from streamed responses: fasthttp counts
 // it from a response's begin to its end.
