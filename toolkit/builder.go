@@ -565,6 +565,7 @@ func (b *Builder) Build() (*Server, error) {
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
+	s.settings = b.settings(h, s.Server)
 	if d != nil {
 		s.mount(b, d)
 	}

@@ -25,6 +25,8 @@ type Server struct {
 	ran      atomic.Bool
 	handler  fasthttp.RequestHandler
 	warnings []Warning
+	settings []Setting
+	checks   []*checker
 	inFlight inFlight
 	panics   atomic.Uint64
 	observed bool // there are observers
