@@ -52,7 +52,7 @@ func byMaxBytesReader() bool {
 // requestFor returns the request that the handler gets: r, with w to see what becomes
 // of its body. r itself is the http.Server's, which looks at its Body's type in the end.
 func (w *Response) requestFor(r *http.Request) *http.Request {
-	if r.Body == http.NoBody {
+	if !hasBody(r) {
 		return r
 	}
 	copied := *r
