@@ -11,7 +11,7 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
-// logAccess writes a line for each request that fasthttp could read, at level info,
+// logAccess writes a line for each request that fasthttp could read: at level info,
 // 5xx at error, those of probes at debug. One that strict or MaxInFlight
 // has refused says why, as "refused"; the latter's are at warn. A line that the logger
 // would drop costs next to nothing.
