@@ -69,9 +69,6 @@ const UntilIdle = lifecycle.UntilIdle
 // maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
 const maxHeaderSize = 16 << 20
 
-// Middleware wraps a handler.
-type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
-
 // Builder collects what a server is to be. Its methods only record, and return
 // the Builder: of a scalar's calls the last one counts, lists append. Build
 // checks everything. A Builder is not for concurrent use.

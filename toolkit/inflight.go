@@ -1,7 +1,6 @@
 package toolkit
 
 import (
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -45,9 +44,7 @@ func (s *Server) limitInFlight(b *Builder, next fasthttp.RequestHandler) fasthtt
 const tooManyRequests = "too many requests at a time"
 
 // retryAfter is when who was refused may come again, in seconds.
-func (b *Builder) retryAfter() string {
-	return strconv.Itoa(max(1, int((b.maxWait+time.Second-1)/time.Second)))
-}
+func (b *Builder) retryAfter() string { return seconds(b.maxWait) }
 
 // takeSlot reports whether a request may go on to its handler.
 func (s *Server) takeSlot(wait time.Duration) bool {
