@@ -76,7 +76,7 @@ type Builder struct {
 	config
 	routes  []route
 	netHTTP []netRoute
-	groups  []error // of bad prefixes
+	early   []error // of bad prefixes, and of With
 }
 
 // config is what the Builder's scalars and lists say.
@@ -510,6 +510,25 @@ func (b *Builder) Configure(f func(*fasthttp.Server)) *Builder {
 	return b
 }
 
+// Extension makes its calls on a Builder, and returns what is wrong with its own
+// options, which Build then returns.
+type Extension func(b *Builder) error
+
+// With has each extension make its calls, now and in this order. A package that mounts
+// routes, hooks and middleware of its own offers one.
+func (b *Builder) With(extensions ...Extension) *Builder {
+	for i, extend := range extensions {
+		if extend == nil {
+			b.early = append(b.early, fmt.Errorf("toolkit: With: extension %d is nil", i))
+			continue
+		}
+		if err := extend(b); err != nil {
+			b.early = append(b.early, fmt.Errorf("toolkit: With: %w", err))
+		}
+	}
+	return b
+}
+
 // Run builds the server and runs it until it is drained, driven by Signals. A
 // main function that ends with it gets its exit code from lifecycle.ExitCode.
 func (b *Builder) Run() error {
@@ -526,7 +545,7 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
-	errs := append(b.mistakes(), b.groups...)
+	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
 	s := &Server{log: b.logger}
