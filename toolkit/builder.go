@@ -333,7 +333,7 @@ func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 }
 
 // MaxBodySize is how many bytes a request's body may have; more is a 413. See
-// DefaultMaxBodySize.
+// DefaultMaxBodySize, and Group.MaxBodySize for routes that want another one.
 func (b *Builder) MaxBodySize(bytes int) *Builder {
 	b.maxBodySize = bytes
 	return b
@@ -569,7 +569,7 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, errors.New("toolkit: Configure: Handler is nil")
 	}
 	replaced := !sameHandler(h.Handler, own)
-	b.finishHTTP(h, s)
+	b.finishHTTP(h, s, newBodyLimits(routes))
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
@@ -767,9 +767,12 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
-	if h.StreamRequestBody {
-		limitStreams(h)
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server, limits *bodyLimits) {
+	switch {
+	case h.StreamRequestBody:
+		limitStreams(h, limits)
+	case limits != nil:
+		h.HeaderReceived = limits.received(h.HeaderReceived)
 	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
 		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)

@@ -17,6 +17,7 @@ type route struct {
 	path    string
 	handler fasthttp.RequestHandler
 	wrap    []Middleware // of the groups around it, outermost first
+	maxBody int          // 0: the server's
 	health  bool         // a health endpoint of ours
 }
 
@@ -111,7 +112,9 @@ type Group struct {
 	b      *Builder
 	call   string
 	prefix string
-	wrap   []Middleware
+
+	wrap    []Middleware
+	maxBody int
 }
 
 // Use adds middleware around the routes that are mounted on the group after it,
@@ -168,12 +171,12 @@ func (g *Group) Any(path string, h fasthttp.RequestHandler) *Group {
 
 // Group mounts what f mounts under this group's prefix and a further one.
 func (g *Group) Group(prefix string, f func(g *Group)) *Group {
-	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap}
+	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap, maxBody: g.maxBody}
 	switch {
 	case f == nil:
-		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: nil function", inner.call))
+		inner.mistake("nil function")
 	case prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")):
-		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
+		inner.mistake("want a prefix that begins with a slash and ends with none")
 	default:
 		f(inner)
 	}
@@ -182,9 +185,14 @@ func (g *Group) Group(prefix string, f func(g *Group)) *Group {
 
 func (g *Group) mount(call, method, path string, h fasthttp.RequestHandler) *Group {
 	g.b.routes = append(g.b.routes, route{
-		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap,
+		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap, maxBody: g.maxBody,
 	})
 	return g
+}
+
+// mistake is for Build to tell of.
+func (g *Group) mistake(format string, args ...any) {
+	g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: %s", g.call, fmt.Sprintf(format, args...)))
 }
 
 // matched is stored with a request once its route is known. It must not have a
