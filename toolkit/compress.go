@@ -29,7 +29,7 @@ const minCompressed = 1 << 10
 func Compress() Middleware {
 	return func(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		return func(ctx *fasthttp.RequestCtx) {
-			chosen, mustEncode := negotiate(ctx.Request.Header.PeekAll(fasthttp.HeaderAcceptEncoding)) // the handler may change it
+			chosen, mustEncode := negotiate(ctx.Request.Header.PeekAll(fasthttp.HeaderAcceptEncoding), nil) // the handler may change it
 			head := ctx.IsHead()
 			next(ctx)
 			resp := &ctx.Response
@@ -159,9 +159,10 @@ func compressibleType(contentType []byte) bool {
 	return false
 }
 
-// negotiate returns the coding that a client likes best, nil for none, and whether it does
-// without compression only under protest.
-func negotiate(lines [][]byte) (chosen *coding, mustEncode bool) {
+// negotiate returns the coding that a client likes best of those that has says yes to, nil
+// for none, and whether it does without compression only under protest. Without has it is
+// one of all.
+func negotiate(lines [][]byte, has func(c *coding) bool) (chosen *coding, mustEncode bool) {
 	const unset = -1
 	qs := [3]int{unset, unset, unset}
 	identity, others := unset, unset
@@ -190,15 +191,12 @@ func negotiate(lines [][]byte) (chosen *coding, mustEncode bool) {
 		if qs[i] == unset {
 			qs[i] = others
 		}
-		if qs[i] > best {
+		if qs[i] > best && qs[i] >= identity && (has == nil || has(c)) {
 			best, chosen = qs[i], c
 		}
 	}
 	if identity == unset && others == 0 {
 		identity = 0
-	}
-	if identity > best {
-		return nil, false
 	}
 	return chosen, identity == 0 && chosen != nil
 }

@@ -47,7 +47,7 @@ func TestNegotiate(t *testing.T) {
 		"gzip, identity, *;q=0":          "gzip",
 		",, ,gzip,":                      "gzip",
 	} {
-		chosen, must := negotiate([][]byte{[]byte(accept)})
+		chosen, must := negotiate([][]byte{[]byte(accept)}, nil)
 		got := ""
 		if chosen != nil {
 			got = chosen.name
@@ -59,7 +59,7 @@ func TestNegotiate(t *testing.T) {
 			t.Errorf("%q: %q, want %q", accept, got, want)
 		}
 	}
-	if chosen, _ := negotiate([][]byte{[]byte("gzip;q=0.5"), []byte("br")}); chosen == nil || chosen.name != "br" {
+	if chosen, _ := negotiate([][]byte{[]byte("gzip;q=0.5"), []byte("br")}, nil); chosen == nil || chosen.name != "br" {
 		t.Errorf("two lines: %v", chosen)
 	}
 }
@@ -304,7 +304,7 @@ func FuzzNegotiate(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, accept string) {
-		chosen, must := negotiate([][]byte{[]byte(accept)})
+		chosen, must := negotiate([][]byte{[]byte(accept)}, nil)
 		if chosen == nil && must {
 			t.Error("no coding, but one is needed")
 		}

@@ -1,6 +1,7 @@
 package toolkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,7 @@ type route struct {
 	handler fasthttp.RequestHandler
 	wrap    []Middleware // of the groups around it, outermost first
 	maxBody int          // 0: the server's
+	static  *static      // in the handler's place
 	health  bool         // a health endpoint of ours
 }
 
@@ -282,6 +284,14 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 	}()
 	if strings.ToUpper(rt.method) != rt.method {
 		return fmt.Errorf("toolkit: %s(%q, %q): methods are in upper case (RFC 9110, section 9.1)", rt.call, rt.method, rt.path)
+	}
+	if rt.static != nil {
+		if rt.handler, err = rt.static.handler(func(ctx *fasthttp.RequestCtx) { r.NotFound(ctx) }); err != nil {
+			if rt.method == fasthttp.MethodHead {
+				return nil // as was told of GET
+			}
+			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, cmp.Or(rt.static.prefix, "/"), err)
+		}
 	}
 	if rt.handler == nil {
 		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)

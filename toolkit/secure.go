@@ -32,7 +32,7 @@ func DefaultSecurityHeaders() map[string]string {
 func SecurityHeaders(headers map[string]string) Middleware {
 	all := DefaultSecurityHeaders()
 	for name, value := range headers {
-		if !saneToken(name) || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+		if !saneToken(name) || !saneValue(value) {
 			return refuse("SecurityHeaders: %q: %q is not a header", name, value)
 		}
 		all[string(fasthttp.AppendNormalizedHeaderKey(nil, name))] = value
@@ -55,6 +55,11 @@ func SecurityHeaders(headers map[string]string) Middleware {
 			}
 		}
 	}
+}
+
+// saneValue accepts what a header may have as its value: RFC 9110, section 5.5.
+func saneValue(value string) bool {
+	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
 // secureHeader is a header that is always the same.
