@@ -118,6 +118,7 @@ type config struct {
 	streamRequestBody  bool
 	keepAlive          bool
 	strict             bool
+	http2              bool
 
 	trusts        bool // TrustedProxies was called
 	trustHeader   string
@@ -167,6 +168,7 @@ func New() *Builder {
 		maxBodySize:       DefaultMaxBodySize,
 		keepAlive:         true,
 		strict:            true,
+		http2:             true,
 		logger:            zerolog.New(os.Stderr).Level(zerolog.InfoLevel).With().Timestamp().Logger(),
 		accessLog:         true,
 		livez:             "/livez",
@@ -717,8 +719,8 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		if len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")
 		}
-		if slices.Contains(config.NextProtos, "h2") {
-			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which fasthttp does not speak: clients that choose it would get no answer")
+		if slices.Contains(config.NextProtos, "h2") && !b.speaksHTTP2() {
+			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which is spoken with NetHTTP only, and not after HTTP2(false): clients that choose it would get no answer")
 		}
 		return config, nil
 	case b.files != nil:
@@ -726,11 +728,11 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("toolkit: TLS(%q, %q): %w", b.files.cert, b.files.key, err)
 		}
-		return &tls.Config{
-			Certificates: []tls.Certificate{cert},
-			MinVersion:   tls.VersionTLS12,
-			NextProtos:   []string{"http/1.1"},
-		}, nil
+		config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		if !b.speaksHTTP2() { // else nethttp offers what there is, in its order
+			config.NextProtos = []string{"http/1.1"}
+		}
+		return config, nil
 	}
 	return nil, nil //nolint:nilnil // no TLS is no error
 }
