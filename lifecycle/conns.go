@@ -590,12 +590,13 @@ func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 		s.errorHandler(ctx, err)
 		return
 	}
-	answerError(ctx, err)
+	AnswerError(ctx, err)
 }
 
-// answerError answers as fasthttp's own error handler does, which it does not
-// export, save that a body over the limit is a 413.
-func answerError(ctx *fasthttp.RequestCtx, err error) {
+// AnswerError answers where HTTP has no ErrorHandler: as fasthttp's own does, which it
+// does not export, save that a body over the limit is a 413. It is for an ErrorHandler
+// that has more to do than to answer.
+func AnswerError(ctx *fasthttp.RequestCtx, err error) {
 	var tooBig *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &tooBig):

@@ -249,12 +249,13 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
 		}
 		if inFlight {
-			if !s.takeSlot(wait) {
+			if !s.enter(wait) {
+				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
 				return
 			}
-			defer func() { <-s.inFlight.slots }()
+			defer s.inFlight.leave()
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
@@ -305,7 +306,7 @@ func (r *request) logNet(w netResponse, remote string, took time.Duration, panic
 		status = http.StatusOK // as http.Server will
 	}
 	if status >= http.StatusInternalServerError {
-		level = zerolog.ErrorLevel
+		level = levelOfFailure(r.refused)
 	}
 	e := r.log.WithLevel(level)
 	if e == nil {
@@ -313,6 +314,9 @@ func (r *request) logNet(w netResponse, remote string, took time.Duration, panic
 	}
 	if r.method == http.MethodHead {
 		size = 0
+	}
+	if r.refused != "" {
+		e.Str("refused", r.refused)
 	}
 	e.Str("method", r.method).
 		Str("path", r.path).
