@@ -23,6 +23,10 @@
 //
 //	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
 //
+// Use takes middleware: an application's own, and Timeout, Compress, CORS, SecurityHeaders,
+// ETag and LimitInFlight, in an order that Middleware tells of. Static and StaticFS serve
+// files.
+//
 // NetHTTP mounts net/http handlers, which are served by a real http.Server in the same
 // life; see package nethttp.
 //

@@ -113,6 +113,25 @@ func ExampleETag() {
 	// 304 ""
 }
 
+// The reports of all routes together are one at a time.
+func ExampleLimitInFlight() {
+	b := toolkit.New()
+	b.Group("/reports", func(g *toolkit.Group) {
+		g.Use(toolkit.LimitInFlight(1, 0))
+		g.Get("/inner", func(ctx *fasthttp.RequestCtx) {})
+		g.Get("/outer", func(ctx *fasthttp.RequestCtx) {
+			resp := ask(b, "GET", "/reports/inner") // comes while the outer one runs
+			fmt.Println(resp.StatusCode(), string(resp.Body()), string(resp.Header.Peek("Retry-After")))
+		})
+	})
+	fmt.Println(ask(b, "GET", "/reports/outer").StatusCode())
+	fmt.Println(ask(b, "GET", "/reports/inner").StatusCode())
+	// Output:
+	// 503 too many requests at a time 1
+	// 200
+	// 200
+}
+
 func ExampleGroup_MaxBodySize() {
 	upload := func(ctx *fasthttp.RequestCtx) {}
 	_, err := toolkit.New().

@@ -249,7 +249,7 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
 		}
 		if inFlight {
-			if !s.enter(wait) {
+			if !s.inFlight.enter(s, wait) {
 				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)

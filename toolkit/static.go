@@ -90,6 +90,8 @@ type static struct {
 func (st *static) handler(notFound fasthttp.RequestHandler) (fasthttp.RequestHandler, error) {
 	cacheControl := "no-cache"
 	switch {
+	case st.files == nil && st.dir == "":
+		return nil, errors.New("no files: an empty name or nil")
 	case strings.ContainsAny(st.prefix, "{}"):
 		return nil, errors.New("a prefix has no parameters")
 	case len(st.cacheControl) > 1:

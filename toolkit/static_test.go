@@ -400,3 +400,38 @@ func TestStaticFSWithTimes(t *testing.T) {
 		t.Error(got(ctx))
 	}
 }
+
+// A download that the drain waits for is sent to its end, and no file stays open: neither
+// of this, nor of one whose client has gone.
+func TestStaticIsDrained(t *testing.T) {
+	dir := site(t)
+	large := strings.Repeat("0123456789abcdef", 4<<20>>4)
+	if err := os.WriteFile(filepath.Join(dir, "4MB"), []byte(large), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, loopback().Static("/", dir))
+	gone, c := r.dial(), r.dial()
+	for _, c := range []*client{gone, c} {
+		c.send("GET /4MB HTTP/1.1\r\nHost: t\r\n\r\n")
+		if _, err := c.r.Peek(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = gone.Close()
+	r.Drain()
+	if got := c.reply("GET"); got.StatusCode != 200 || got.text != large {
+		t.Errorf("%d, %d bytes", got.StatusCode, len(got.text))
+	}
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, fd := range fds {
+		if file, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.HasPrefix(file, dir) && !strings.HasSuffix(file, "socket") {
+			t.Errorf("%s is open", file)
+		}
+	}
+}

@@ -16,22 +16,14 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
-// slowly is a handler that takes d, whatever becomes of its client.
-func slowly(d time.Duration) fasthttp.RequestHandler {
-	return func(ctx *fasthttp.RequestCtx) {
-		time.Sleep(d)
-		ctx.SetBodyString("late")
-	}
-}
-
 // The answer comes when the time is over, to the nanosecond, and the connection goes on.
 func TestTimeout(t *testing.T) {
 	l := &logs{}
 	b := quiet().Logger(l.logger()).
 		Use(Timeout(time.Second, "too slow")).
-		Get("/quick", slowly(time.Second-1)).
-		Get("/slow", slowly(time.Minute)).
-		Head("/slow", slowly(time.Minute))
+		Get("/quick", slow(time.Second-1)).
+		Get("/slow", slow(time.Minute)).
+		Head("/slow", slow(time.Minute))
 	bubble(t, b, func(t *testing.T, r *running) {
 		c := r.dial()
 		for _, want := range []struct {
@@ -141,15 +133,15 @@ func TestTimeoutEndsTheContextOfWhoIsInTime(t *testing.T) {
 // The inner one counts, whichever is shorter.
 func TestTimeoutInTimeout(t *testing.T) {
 	b := quiet().Use(Timeout(time.Second, "outer")).
-		Get("/", slowly(time.Hour)).
+		Get("/", slow(time.Hour)).
 		Group("/long", func(g *Group) {
 			g.Use(Timeout(time.Minute, "longer"))
-			g.Get("/in", slowly(time.Minute-1))
-			g.Get("/out", slowly(time.Hour))
+			g.Get("/in", slow(time.Minute-1))
+			g.Get("/out", slow(time.Hour))
 		}).
 		Group("/short", func(g *Group) {
 			g.Use(Timeout(time.Millisecond, "shorter"))
-			g.Get("/", slowly(time.Hour))
+			g.Get("/", slow(time.Hour))
 		})
 	bubble(t, b, func(t *testing.T, r *running) {
 		c := r.dial()
@@ -172,7 +164,7 @@ func TestTimeoutInTimeout(t *testing.T) {
 
 // The drain waits for a handler that was given up on, and says for which one.
 func TestTimeoutIsDrained(t *testing.T) {
-	b := quiet().DrainTimeout(time.Hour).Use(Timeout(time.Second, "")).Get("/job", slowly(time.Minute))
+	b := quiet().DrainTimeout(time.Hour).Use(Timeout(time.Second, "")).Get("/job", slow(time.Minute))
 	bubble(t, b, func(t *testing.T, r *running) {
 		began := time.Now()
 		r.dial().get("/job")
@@ -181,7 +173,7 @@ func TestTimeoutIsDrained(t *testing.T) {
 			t.Errorf("drained after %v", took)
 		}
 	})
-	b = quiet().DrainTimeout(time.Second).AbortTimeout(0).Use(Timeout(time.Second, "")).Get("/job", slowly(time.Minute))
+	b = quiet().DrainTimeout(time.Second).AbortTimeout(0).Use(Timeout(time.Second, "")).Get("/job", slow(time.Minute))
 	bubble(t, b, func(t *testing.T, r *running) {
 		r.dial().get("/job")
 		r.Drain()
@@ -256,7 +248,7 @@ func TestTimeoutClosesWhatIsLeft(t *testing.T) {
 
 // A thousand that hang are enough.
 func TestTimeoutBoundsTheAbandoned(t *testing.T) {
-	b := quiet().Use(Timeout(time.Second, "too slow")).Get("/", slowly(time.Hour))
+	b := quiet().Use(Timeout(time.Second, "too slow")).Get("/", slow(time.Hour))
 	bubble(t, b, func(t *testing.T, r *running) {
 		replies := make(chan string, maxAbandoned)
 		for range maxAbandoned {
