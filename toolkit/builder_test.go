@@ -114,9 +114,9 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{`Use: SecurityHeaders: "X-A": "a\r\nb"`, func(b *Builder) { b.Use(SecurityHeaders(map[string]string{"X-A": "a\r\nb"})) }},
 		{`Use: SecurityHeaders: "X A"`, func(b *Builder) { b.Use(SecurityHeaders(map[string]string{"X A": "a"})) }},
 		{`Use: CORS: neither Origins nor Allow`, func(b *Builder) { b.Use(CORS(CORSOptions{})) }},
-		{`CORS: Origins "*" with Credentials`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, Credentials: true})) }},
-		{`Origins "*" beside other origins`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*", "https://a.example"}})) }},
-		{`Expose "*" with Credentials`, func(b *Builder) {
+		{`CORS: "*" in Origins with Credentials`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, Credentials: true})) }},
+		{`"*" in Origins beside other origins`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*", "https://a.example"}})) }},
+		{`"*" in Expose with Credentials`, func(b *Builder) {
 			b.Use(CORS(CORSOptions{Origins: []string{"https://a.example"}, Expose: []string{"*"}, Credentials: true}))
 		}},
 		{`MaxAge -1s`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, MaxAge: -time.Second})) }},

@@ -96,11 +96,11 @@ func newCORS(o CORSOptions) (*cors, error) {
 	case len(o.Origins) == 0 && o.Allow == nil:
 		errs = append(errs, errors.New("neither Origins nor Allow"))
 	case c.any && o.Credentials:
-		errs = append(errs, errors.New(`Origins "*" with Credentials: any page could act in its user's name`))
+		errs = append(errs, errors.New(`"*" in Origins with Credentials: any page could act in its user's name`))
 	case c.any && (len(o.Origins) > 1 || o.Allow != nil):
-		errs = append(errs, errors.New(`Origins "*" beside other origins`))
+		errs = append(errs, errors.New(`"*" in Origins beside other origins`))
 	case c.expose == "*" && o.Credentials:
-		errs = append(errs, errors.New(`Expose "*" with Credentials: it is a header's name then`))
+		errs = append(errs, errors.New(`"*" in Expose with Credentials: it is a header's name then`))
 	}
 	if o.MaxAge < 0 || o.MaxAge%time.Second != 0 {
 		errs = append(errs, fmt.Errorf("MaxAge %v: not whole seconds", o.MaxAge))
@@ -153,14 +153,13 @@ func (c *cors) add(origin string) error {
 
 // saneToken accepts RFC 9110's tokens, section 5.6.2.
 func saneToken(name string) bool {
-	for i := range len(name) {
-		c := name[i]
-		if !(hostBytes[c] || c == '^' || c == '`' || c == '|' || c == '#' || c == '%') || strings.IndexByte(":[]()/,;=", c) >= 0 {
-			return false
-		}
-	}
-	return name != ""
+	return name != "" && strings.Trim(name, tokenBytes) == ""
 }
+
+const (
+	lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
+	tokenBytes     = lowerAndDigits + "ABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+-.^_`|~"
+)
 
 func (c *cors) handler(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
@@ -257,10 +256,5 @@ func (c *cors) allowed(origin []byte) string {
 
 // saneName accepts the labels of a DNS name.
 func saneName(name []byte) bool {
-	for _, c := range name {
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
-			return false
-		}
-	}
-	return len(name) > 0 && name[0] != '.'
+	return len(name) > 0 && name[0] != '.' && len(bytes.Trim(name, lowerAndDigits+"-_.")) == 0
 }

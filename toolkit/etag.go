@@ -42,7 +42,7 @@ func ETag() Middleware {
 // wantsTag reports whether a response has no tag, and a body whose tag is that of a GET.
 func wantsTag(resp *fasthttp.Response, head bool) bool {
 	return len(resp.Header.PeekBytes(headerETag)) == 0 &&
-		!(head && len(resp.Body()) == 0) &&
+		(!head || len(resp.Body()) > 0) &&
 		!listed(resp.Header.PeekAll(fasthttp.HeaderCacheControl), "no-store")
 }
 

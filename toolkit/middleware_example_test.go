@@ -79,7 +79,7 @@ func ExampleCORS() {
 	// Output:
 	// 204
 	// https://app.example may send PUT, DELETE
-	// toolkit: Use: CORS: Origins "*" with Credentials: any page could act in its user's name
+	// toolkit: Use: CORS: "*" in Origins with Credentials: any page could act in its user's name
 }
 
 func ExampleSecurityHeaders() {
