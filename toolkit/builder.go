@@ -69,9 +69,6 @@ const UntilIdle = lifecycle.UntilIdle
 // maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
 const maxHeaderSize = 16 << 20
 
-// Middleware wraps a handler.
-type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
-
 // Builder collects what a server is to be. Its methods only record, and return
 // the Builder: of a scalar's calls the last one counts, lists append. Build
 // checks everything. A Builder is not for concurrent use.
@@ -342,7 +339,7 @@ func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 }
 
 // MaxBodySize is how many bytes a request's body may have; more is a 413. See
-// DefaultMaxBodySize.
+// DefaultMaxBodySize, and Group.MaxBodySize for routes that want another one.
 func (b *Builder) MaxBodySize(bytes int) *Builder {
 	b.maxBodySize = bytes
 	return b
@@ -564,7 +561,7 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, errors.New("toolkit: Configure: Handler is nil")
 	}
 	replaced := !sameHandler(h.Handler, own)
-	b.finishHTTP(h, s)
+	b.finishHTTP(h, s, newBodyLimits(routes))
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
@@ -770,12 +767,15 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server, limits *bodyLimits) {
 	if b.accessLog {
 		h.ErrorHandler = s.logUnread(h.ErrorHandler)
 	}
-	if h.StreamRequestBody {
-		limitStreams(h)
+	switch {
+	case h.StreamRequestBody:
+		limitStreams(h, limits)
+	case limits != nil:
+		h.HeaderReceived = limits.received(h.HeaderReceived)
 	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
 		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)

@@ -27,6 +27,10 @@
 // traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
 // away from them.
 //
+// Use takes middleware: an application's own, and Timeout, Compress, CORS, SecurityHeaders,
+// ETag and LimitInFlight, in an order that Middleware tells of. Static and StaticFS serve
+// files.
+//
 // NetHTTP mounts net/http handlers, which are served by a real http.Server in the same
 // life; see package nethttp.
 //

@@ -153,7 +153,11 @@ func (c *checker) begin(ctx context.Context) *attempt {
 
 func guard(f func() error) (err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover().(type) {
+		case nil:
+		case mistake:
+			err = v
+		default:
 			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()

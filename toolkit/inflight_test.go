@@ -170,7 +170,7 @@ func TestPlacesAreNeitherLostNorMade(t *testing.T) {
 	for i := range 16 {
 		all.Go(func() {
 			for n := range 1000 {
-				if !s.enter(time.Duration((i+n)%4) * 10 * time.Microsecond) {
+				if !s.inFlight.enter(s, time.Duration((i+n)%4) * 10 * time.Microsecond) {
 					continue
 				}
 				entered.Add(1)
@@ -220,4 +220,111 @@ func TestRequestsBeyondMaxInFlightAreLoggedAsRefused(t *testing.T) {
 	if levels["warn"] != 2 || levels["info"] != 1 || len(levels) != 2 {
 		t.Errorf("lines by level: %v", levels)
 	}
+}
+
+// The routes of a group share a limit, others have none; who waits is served in order, and
+// refused when its time is over.
+func TestLimitInFlight(t *testing.T) {
+	l := &logs{}
+	b := quiet().Logger(l.logger()).
+		Get("/free", hello).
+		Group("/reports", func(g *Group) {
+			g.Use(LimitInFlight(2, 1500*time.Millisecond))
+			g.Get("/a", slow(time.Second)).Get("/b", slow(time.Second))
+		})
+	bubble(t, b, func(t *testing.T, r *running) {
+		began := time.Now()
+		type answer struct {
+			reply string
+			after time.Duration
+			retry string
+		}
+		replies := make(chan answer, 7)
+		for i := range 7 {
+			path := "/reports/a"
+			if i%2 == 1 {
+				path = "/reports/b"
+			}
+			c := r.dial()
+			go func() {
+				got := c.get(path)
+				replies <- answer{got.String(), time.Since(began), got.Header.Get("Retry-After")}
+			}()
+		}
+		if got := r.dial().get("/free"); got.String() != "200 hello" || time.Since(began) != 0 {
+			t.Errorf("%v after %v", got, time.Since(began))
+		}
+		counts := map[answer]int{}
+		for range 7 {
+			counts[<-replies]++
+		}
+		for want, n := range map[answer]int{
+			{"200 late", time.Second, ""}: 2, {"200 late", 2 * time.Second, ""}: 2,
+			{"503 too many requests at a time", 1500 * time.Millisecond, "2"}: 3,
+		} {
+			if counts[want] != n {
+				t.Errorf("%v", counts)
+			}
+		}
+	})
+	refused := 0
+	for _, line := range l.lines(t, "request") {
+		if line["status"] == 503.0 && line["refused"] == tooManyRequests && line["level"] == "warn" {
+			refused++
+		}
+	}
+	if refused != 3 {
+		t.Errorf("%d refusals in the log", refused)
+	}
+}
+
+// Inside of a Timeout a handler that was given up on counts until it returns; a panic
+// gives its place back.
+func TestLimitInFlightCountsTheAbandoned(t *testing.T) {
+	b := quiet().
+		Use(Timeout(time.Second, "too slow"), LimitInFlight(1, 0)).
+		Get("/", slow(time.Minute)).
+		Get("/panic", func(*fasthttp.RequestCtx) { panic("boo") })
+	bubble(t, b, func(t *testing.T, r *running) {
+		c := r.dial()
+		for range 3 {
+			if got := c.get("/panic"); got.StatusCode != 500 {
+				t.Error(got)
+			}
+		}
+		if got := c.get("/"); got.String() != "503 too slow" {
+			t.Error(got)
+		}
+		began := time.Now()
+		if got := c.get("/"); got.String() != "503 "+tooManyRequests || time.Since(began) != 0 {
+			t.Error(got)
+		}
+		time.Sleep(time.Minute)
+		if got := c.get("/panic"); got.StatusCode != 500 {
+			t.Error(got)
+		}
+	})
+}
+
+// The drain's deadline ends the wait.
+func TestLimitInFlightEndsWithTheDrain(t *testing.T) {
+	b := quiet().DrainTimeout(time.Second).AbortTimeout(time.Minute).Use(LimitInFlight(1, time.Hour)).Get("/", slow(10*time.Second))
+	bubble(t, b, func(t *testing.T, r *running) {
+		first, second := r.dial(), r.dial()
+		first.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+		time.Sleep(time.Millisecond)
+		second.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		r.Drain()
+		if got := second.reply("GET"); got.StatusCode != 503 || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", got, time.Since(began))
+		}
+		if got := first.reply("GET"); got.StatusCode != 200 {
+			t.Error(got)
+		}
+		if err := r.wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
+			t.Error(err)
+		}
+	})
 }

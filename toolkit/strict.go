@@ -27,7 +27,7 @@ func strict(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		streamed, last := chunked && ctx.Request.IsBodyStream(), ctx.IsConnect()
 		body, _ := ctx.RequestBodyStream().(*limitedBody) // PostBody takes it off the request
 		next(ctx)
-		if (last || streamed) && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil && (last || !endSeen(ctx, body)) {
+		if (last || streamed) && ctx.LastTimeoutErrorResponse() == nil && !ctx.Hijacked() && (last || !endSeen(ctx, body)) {
 			ctx.SetConnectionClose()
 		}
 	}
