@@ -19,6 +19,7 @@ run: ## run the bundled server on 127.0.0.1:8080 (ARGS="-h" explains)
 .PHONY: test
 test: ## run the tests, with the race detector where there is a C compiler
 	go test $(RACE) -shuffle=on -timeout 10m ./...
+	cd ecosystem && go test $(RACE) -shuffle=on -timeout 10m ./...
 
 # The race detector needs cgo. Without it the tests are the same, less sharp.
 RACE := $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)" >/dev/null && echo -race)
@@ -36,6 +37,7 @@ check: tidy format vet lint test test-parked alloc fuzz-seconds ## all that CI c
 tidy: ## check that go.mod and go.sum are tidy
 	go mod tidy -diff
 	cd benchmarks && go mod tidy -diff
+	cd ecosystem && go mod tidy -diff
 
 .PHONY: format
 format: ## check the formatting
@@ -48,10 +50,12 @@ vet: ## vet for every platform
 	GOOS=freebsd go vet ./...
 	GOOS=windows go vet ./...
 	cd benchmarks && go vet ./...
+	cd ecosystem && go vet ./...
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## run the linter
 	$< run ./...
+	cd ecosystem && $< run ./...
 
 $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

@@ -1,0 +1,25 @@
+module github.com/lastcall-go/lastcall/ecosystem
+
+go 1.26.0
+
+replace github.com/lastcall-go/lastcall => ../
+
+require (
+	github.com/go-chi/chi/v5 v5.5.0
+	github.com/lastcall-go/lastcall v0.0.0-00010101000000-000000000000
+	github.com/rs/zerolog v1.35.1
+	github.com/valyala/fasthttp v1.77.0
+)
+
+require (
+	github.com/fasthttp/router v1.5.4 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/molecule-man/go-brrr v1.3.0 // indirect
+	github.com/pires/go-proxyproto v0.15.0 // indirect
+	github.com/savsgio/gotils v0.0.0-20240704082632-aef3928b8a38 // indirect
+	github.com/valyala/bytebufferpool v1.0.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
+)

@@ -1,0 +1,279 @@
+package ecosystem
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
+	"github.com/lastcall-go/lastcall/toolkit"
+)
+
+// patience bounds waits, which end by events: it only turns a hang into a failure.
+const patience = 20 * time.Second
+
+func TestMain(m *testing.M) {
+	(&fasthttp.ResponseHeader{}).Header() // begins fasthttp's clock, which has no end
+	os.Exit(m.Run())
+}
+
+// server is one that a test's handler runs on, with a client of it.
+type server struct {
+	*testing.T
+	url      string // without a slash at its end
+	client   *http.Client
+	tls      *tls.Config     // of clients, nil where it speaks none
+	draining <-chan struct{} // closed when its shutdown begins
+	shutdown func() error    // returns when the shutdown is over
+	ours     bool
+}
+
+// forms are the servers that each test runs on: the reference, and ours. Those beside
+// native routes start with fasthttp, and hand connections over.
+var forms = []struct {
+	name string
+	tls  bool
+	make func(form)
+}{
+	{"net/http", false, form.reference},
+	{"net/http, TLS", true, form.reference},
+	{"alone", false, form.alone},
+	{"alone, TLS", true, form.alone},
+	{"beside native routes", false, form.beside},
+	{"beside native routes, TLS", true, form.beside},
+	{"between native requests", false, form.between},
+	{"between native requests, TLS", true, form.between},
+}
+
+// each runs a test of a handler on each kind of server. The server's end is part of it:
+// it is to be a graceful one, and to leave nothing behind.
+func each(t *testing.T, app http.Handler, test func(s *server)) {
+	t.Helper()
+	eachDraining(t, func(<-chan struct{}) http.Handler { return app }, test)
+}
+
+// eachDraining is each, for a handler that wants to know of the server's shutdown.
+func eachDraining(t *testing.T, app func(draining <-chan struct{}) http.Handler, test func(s *server)) {
+	t.Helper()
+	for _, f := range forms {
+		t.Run(f.name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			s := &server{T: t, client: &http.Client{Timeout: patience}}
+			transport := &http.Transport{}
+			s.client.Transport = transport
+			scheme := "http://"
+			if f.tls {
+				s.tls = &tls.Config{RootCAs: certificate().roots, MinVersion: tls.VersionTLS12}
+				transport.TLSClientConfig = s.tls
+				scheme = "https://"
+			}
+			f.make(form{s, app})
+			s.url = scheme + s.url
+			defer s.end(before)
+			test(s)
+		})
+	}
+}
+
+// form makes a server.
+type form struct {
+	*server
+	app func(draining <-chan struct{}) http.Handler
+}
+
+func (f form) reference() {
+	draining := make(chan struct{})
+	ref := httptest.NewUnstartedServer(f.app(draining))
+	ref.Config.ErrorLog = log.New(io.Discard, "", 0)
+	ref.Config.RegisterOnShutdown(sync.OnceFunc(func() { close(draining) }))
+	if f.tls == nil {
+		ref.Start()
+	} else {
+		ref.TLS = certificate().server
+		ref.StartTLS()
+	}
+	f.url, f.draining = ref.Listener.Addr().String(), draining
+	f.shutdown = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		defer ref.Close()
+		return ref.Config.Shutdown(ctx)
+	}
+}
+
+func (f form) alone() { f.start(toolkit.New()) }
+
+func (f form) beside() {
+	f.start(toolkit.New().Get("/native", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("native") }))
+}
+
+// between has the client's connections be fasthttp's before each request.
+func (f form) between() {
+	f.beside()
+	f.client.Transport = &toAndFro{f.client.Transport.(*http.Transport)}
+}
+
+// start starts a server of ours.
+func (f form) start(b *toolkit.Builder) {
+	draining := make(chan struct{})
+	b.Addr("127.0.0.1:0").
+		NetHTTP("/", f.app(draining)).
+		Logger(zerolog.Nop()).
+		MaxBodySize(1 << 30).
+		DrainTimeout(patience).
+		Configure(func(h *fasthttp.Server) { h.MaxIdleWorkerDuration = 10 * time.Millisecond })
+	if f.tls != nil {
+		b.TLSConfig(certificate().server)
+	}
+	srv, err := b.Build()
+	if err != nil {
+		f.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Run(context.Background()) }()
+	select {
+	case <-srv.Reached(lifecycle.PhaseReady):
+	case err := <-ended:
+		f.Fatal(err)
+	}
+	go func() {
+		<-srv.Draining()
+		close(draining)
+	}()
+	f.url, f.draining, f.ours = srv.ListenAddrs()[0].String(), draining, true
+	f.shutdown = sync.OnceValue(func() error {
+		srv.Drain()
+		return <-ended
+	})
+}
+
+// end ends a test's server, and wants nothing to be left.
+func (s *server) end(goroutines int) {
+	s.Helper()
+	s.client.CloseIdleConnections()
+	if err := s.shutdown(); err != nil {
+		s.Errorf("shutdown: %v", err)
+	}
+	s.client.CloseIdleConnections()
+	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			buf := make([]byte, 1<<20)
+			s.Fatalf("%d goroutines, there were %d:\n%s", runtime.NumGoroutine(), goroutines, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+// toAndFro asks for a native route before each request, and often enough for a
+// connection that the http.Server has to go back to fasthttp.
+type toAndFro struct{ *http.Transport }
+
+func (t *toAndFro) RoundTrip(r *http.Request) (*http.Response, error) {
+	for range 9 {
+		native, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "http://"+r.URL.Host+"/native", nil)
+		if err != nil {
+			return nil, err
+		}
+		native.URL.Scheme = r.URL.Scheme
+		resp, err := t.Transport.RoundTrip(native)
+		if err != nil {
+			return nil, err
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	return t.Transport.RoundTrip(r)
+}
+
+// pair is a certificate for 127.0.0.1: httptest's.
+type pair struct {
+	server *tls.Config
+	roots  *x509.CertPool
+}
+
+var certificate = sync.OnceValue(func() pair {
+	srv := httptest.NewTLSServer(nil)
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	return pair{&tls.Config{Certificates: srv.TLS.Certificates, MinVersion: tls.VersionTLS12}, roots}
+})
+
+// reply is a response that has been read to its end.
+type reply struct {
+	*http.Response
+	text string
+}
+
+// do makes a request. Headers are names and values by turns; an empty body is none.
+func (s *server) do(method, path, body string, headers ...string) reply {
+	s.Helper()
+	var in io.Reader
+	if body != "" {
+		in = strings.NewReader(body)
+	}
+	r, err := http.NewRequestWithContext(s.Context(), method, s.url+path, in)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+		}
+	}
+	return s.send(r)
+}
+
+// get is do, without a body.
+func (s *server) get(path string, headers ...string) reply {
+	s.Helper()
+	return s.do(http.MethodGet, path, "", headers...)
+}
+
+// send makes a request, and follows no redirects.
+func (s *server) send(r *http.Request) reply {
+	s.Helper()
+	client := *s.client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := client.Do(r)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	return reply{resp, string(text)}
+}
+
+// want wants a response of a status and with a text in it.
+func (s *server) want(got reply, status int, text string) {
+	s.Helper()
+	if got.StatusCode != status || !strings.Contains(got.text, text) {
+		s.Errorf("%s %s: %d %q; want %d %q", got.Request.Method, got.Request.URL, got.StatusCode, got.text, status, text)
+	}
+}
+
+// until waits until something is as it is to be, shortly after a response.
+func (s *server) until(what string, is func() bool) {
+	s.Helper()
+	for began := time.Now(); !is(); time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			s.Fatalf("not so: %s", what)
+		}
+	}
+}
