@@ -66,8 +66,7 @@ func chiApp(logged *lines) http.Handler {
 		r.Use(middleware.AllowContentType("application/json"), middleware.RequestSize(10))
 		r.Post("/json", func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
-			var tooLarge *http.MaxBytesError
-			if errors.As(err, &tooLarge) {
+			if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 				w.WriteHeader(http.StatusRequestEntityTooLarge)
 			}
 			fmt.Fprintf(w, "%q", body)
