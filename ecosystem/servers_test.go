@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -106,12 +107,12 @@ func (f form) reference() {
 		ref.StartTLS()
 	}
 	f.url, f.draining = ref.Listener.Addr().String(), draining
-	f.shutdown = func() error {
+	f.shutdown = sync.OnceValue(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		defer ref.Close()
 		return ref.Config.Shutdown(ctx)
-	}
+	})
 }
 
 func (f form) alone() { f.start(toolkit.New()) }
@@ -158,6 +159,27 @@ func (f form) start(b *toolkit.Builder) {
 		srv.Drain()
 		return <-ended
 	})
+}
+
+// drain begins the server's shutdown. The channel gets its result when it is over.
+func (s *server) drain() <-chan error {
+	over := make(chan error, 1)
+	go func() { over <- s.shutdown() }()
+	return over
+}
+
+// wantAwaited wants a shutdown not to be over. net/http's does not wait for what is
+// hijacked.
+func (s *server) wantAwaited(over <-chan error) {
+	s.Helper()
+	if !s.ours {
+		return
+	}
+	select {
+	case err := <-over:
+		s.Fatalf("the shutdown is over: %v", err)
+	case <-time.After(10 * time.Millisecond):
+	}
 }
 
 // end ends a test's server, and wants nothing to be left.
@@ -210,6 +232,24 @@ var certificate = sync.OnceValue(func() pair {
 	roots.AddCert(srv.Certificate())
 	return pair{&tls.Config{Certificates: srv.TLS.Certificates, MinVersion: tls.VersionTLS12}, roots}
 })
+
+// dial is for requests that no client makes.
+func (s *server) dial() net.Conn {
+	s.Helper()
+	_, addr, _ := strings.Cut(s.url, "://")
+	nc, err := (&net.Dialer{}).DialContext(s.Context(), "tcp", addr)
+	if err != nil {
+		s.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	if s.tls != nil {
+		config := s.tls.Clone()
+		config.ServerName = "127.0.0.1"
+		nc = tls.Client(nc, config)
+	}
+	s.Cleanup(func() { _ = nc.Close() })
+	return nc
+}
 
 // reply is a response that has been read to its end.
 type reply struct {
