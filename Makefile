@@ -87,6 +87,12 @@ rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthtt
 	@go build -o $(BIN)/rehearse ./examples/rehearse
 	@$(BIN)/rehearse -rounds $(ROUNDS) $(ARGS)
 
+RESTARTS ?= 20
+
+.PHONY: e2e
+e2e: ## RESTARTS (20) rolling restarts behind real proxies, and no request may fail
+	go test -count=1 -v -run RollingRestarts ./examples/haproxy -restarts $(RESTARTS)
+
 DURATION ?= 10m
 
 .PHONY: soak

@@ -3,6 +3,7 @@ module github.com/lastcall-go/lastcall
 go 1.26.0
 
 require (
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/fasthttp/router v1.5.4
 	github.com/fasthttp/websocket v1.5.12
 	github.com/mattn/go-isatty v0.0.20

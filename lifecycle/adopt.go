@@ -1,10 +1,13 @@
 package lifecycle
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -43,8 +46,42 @@ func (s *Server) divert(nc net.Conn) bool {
 	if c.refused != admitted {
 		return false
 	}
+	if s.DivertPrefix != "" {
+		_, overTLS := nc.(*tls.Conn)
+		if overTLS || !canShut || rawConn(nc) == nil || c.word.Load() >= oneRequest {
+			return false
+		}
+		go s.sniff(c)
+		return true
+	}
 	s.Divert(s.adopt(c))
 	return true
+}
+
+// sniff has a connection served once it is known by whom.
+func (s *Server) sniff(c *conn) {
+	begins, buf, timed := false, make([]byte, len(s.DivertPrefix)), false
+	err := s.awaitInput(c, func(fd uintptr) (enough bool) {
+		n, in := peek(fd, buf)
+		begins = n > 0 && strings.HasPrefix(s.DivertPrefix, string(buf[:n]))
+		if enough = in == inputEnded || n > 0 && !begins || n == len(buf); !enough && begins && !timed {
+			timed = true
+			_ = c.SetReadDeadline(time.Now().Add(s.prefaceTimeout()))
+		}
+		return enough
+	})
+	switch {
+	case err == nil && begins:
+		s.Divert(s.adopt(c))
+	case err == nil, timed && isTimeout(err):
+		if s.connState != nil {
+			s.connState(c.Conn, fasthttp.StateNew)
+		}
+		s.serveByFasthttp(c.Conn)
+	default:
+		_ = c.Close()
+		s.removeConn(c)
+	}
 }
 
 // HandOver takes the connection of a request, which is being handled and is not
@@ -99,10 +136,98 @@ func (a *Adopted) Conn() net.Conn { return a.c.Conn }
 // RemoteAddr is the client's address: that of the connection's preface, or its own.
 func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
 
+// Adopt takes over a connection that fasthttp has given to a handler of its NextProto,
+// which must not return before the connection has been closed. It returns nil for one
+// that is not from a listener of this Server, or is one too many: then fasthttp closes
+// it when the handler returns.
+func (s *Server) Adopt(nc net.Conn) *Adopted {
+	c := s.conns.get(nc)
+	if c == nil || c.refused != admitted {
+		return nil
+	}
+	return s.adopt(c)
+}
+
+// Multiplex is for a connection that carries several requests at a time, as HTTP/2
+// does, before the first of them. It is idle then, and is not parked any more. Each
+// request is told of by Active, also while others are under way. Enter may be called
+// again, to tell of another one that runs; Leave and Idle are for when the last of them
+// is over. All may be called from any goroutine, by one at a time.
+//
+// Where another connection would get a FIN, end is called, once, in a goroutine of its
+// own: it has to tell the client, and to see to it that Close is called. From then on
+// Active reports false. Before that the drain asks ready, again and again, until it
+// reports true, as when the client has confirmed that it will open no more: it must not
+// block.
+//
+// The request that the connection was handed over with, if any, is not counted: it was
+// HTTP/2's preface. Multiplex reports false, and does nothing, if there was another
+// before, or if the client has been sent a FIN already: then the connection is to be
+// closed.
+func (a *Adopted) Multiplex(ready func() bool, end func()) bool {
+	c := a.c
+	c.forgetRoute()
+	for {
+		word := c.word.Load()
+		st, requests := stateOf(word), word/oneRequest
+		if st == StateActive && requests > 0 {
+			requests--
+		}
+		if requests > 0 || st != StateNew && st != StateActive && st != stateWaking {
+			return false
+		}
+		c.farewell.Store(&multiplex{ready, end})
+		if c.word.CompareAndSwap(word, uint64(StateIdle)) {
+			c.since.Store(int64(a.s.now()))
+			if st == stateWaking {
+				a.s.restoreDeadline(c)
+			}
+			a.s.noticeIdle()
+			return true
+		}
+		c.farewell.Store(nil)
+	}
+}
+
+// multiplex is what ends a connection that carries several requests at a time.
+type multiplex struct {
+	ready func() bool
+	end   func()
+}
+
+// multiplexed reports whether the connection carries several requests at a time.
+func (c *conn) multiplexed() bool { return c.farewell.Load() != nil }
+
+// endMultiplexed is end for a connection that carries several requests at a time.
+func (s *Server) endMultiplexed(c *conn) (done bool) {
+	word := c.word.Load()
+	if st := stateOf(word); st != StateIdle {
+		return st == stateEnding
+	}
+	if hasInput(c.Conn) || !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding)) {
+		return false
+	}
+	go c.farewell.Load().end()
+	return true
+}
+
+// SetClientContext has ClientContext return what client returns, for a request that
+// has a context of its own: one of several on its connection. It is called at most
+// once.
+func (a *Adopted) SetClientContext(ctx *fasthttp.RequestCtx, client func() context.Context) {
+	ctx.SetUserValue(clientKey{}, sync.OnceValue(client))
+}
+
+type clientKey struct{}
+
 // Active is for the first byte of a request. buffered says that it was read together
 // with what was before it: the client pipelines. Active reports false for a request
 // that cannot be answered any more: its client has been sent a FIN.
 func (a *Adopted) Active(buffered bool) bool {
+	if a.c.multiplexed() && stateOf(a.c.word.Load()) == StateActive {
+		a.c.word.Add(oneRequest)
+		return true
+	}
 	if from := a.s.activate(a.c, a.s.now()); from == stateEnding || from == StateClosed {
 		return false
 	}
@@ -172,7 +297,7 @@ func (a *Adopted) Hijacked() { a.s.hijack(a.c) }
 // response all the same: see the package documentation. It may be called again.
 func (a *Adopted) Close() error {
 	c := a.c
-	if word := c.word.Load(); stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)) {
+	if word := c.word.Load(); c.multiplexed() || stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)) {
 		c.lingerAfter()
 	}
 	err := c.Close()
@@ -206,36 +331,34 @@ func (a *Adopted) GiveBack(unread []byte) {
 		s.connState(c.Conn, fasthttp.StateNew)
 	}
 	go func() {
-		if s.awaitInput(c, len(unread) > 0) {
-			s.serveByFasthttp(c.Conn)
+		// fasthttp would wait as on a new connection: for its read timeout, not for the
+		// idle one.
+		if len(unread) == 0 && rawConn(c.Conn) != nil && canShut &&
+			s.awaitInput(c, func(fd uintptr) bool { return look(fd) != inputNone }) != nil {
+			_ = c.Close()
+			s.setConnState(c.Conn, fasthttp.StateClosed)
 			return
 		}
-		_ = c.Close()
-		s.removeConn(c)
+		s.serveByFasthttp(c.Conn)
 	}()
 }
 
-// awaitInput waits until there is something for fasthttp to read, which would wait for
-// it as on a new connection: for its read timeout, not for the idle one. It reports
-// false when the idle timeout is over, or the connection is.
-func (s *Server) awaitInput(c *conn, some bool) bool {
-	sc := rawConn(c.Conn)
-	if some || sc == nil || !canShut {
-		return true
-	}
-	rc, err := sc.SyscallConn()
+// awaitInput waits until enough has come for fasthttp to read, on a connection that has
+// a socket. It fails when the idle timeout is over, or the connection is.
+func (s *Server) awaitInput(c *conn, enough func(fd uintptr) bool) error {
+	rc, err := rawConn(c.Conn).SyscallConn()
 	if err != nil {
-		return false
+		return err
 	}
 	if end := s.idleTimeoutOver(s.now()); end != maxTime {
 		_ = c.SetReadDeadline(s.epoch.Add(end))
 	}
-	err = rc.Read(func(fd uintptr) bool { return look(fd) != inputNone })
+	err = rc.Read(enough)
 	if isTimeout(err) && stateOf(c.word.Load()) == StateIdle && !s.end(c) {
 		err = nil // something has come after all; one that is to be parked is closed
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	return err == nil
+	return err
 }
 
 // replay puts an entry into the table whose connection begins with what has been read

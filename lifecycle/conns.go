@@ -78,6 +78,9 @@ type ConnInfo struct {
 	Age      time.Duration `json:"age_ns"`            // since it was accepted
 	Since    time.Duration `json:"since_ns"`          // how long it has been in State
 	Adopted  bool          `json:"adopted,omitempty"` // served by something else than fasthttp; see Adopted
+	// Multiplexed is set of one that carries several requests at a time, by HTTP/2. Route
+	// is then the one that has been under way for longest.
+	Multiplexed bool `json:"multiplexed,omitempty"`
 }
 
 // conn is the table's entry for a connection. Its net.Conn is the one that
@@ -99,8 +102,9 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
-	adopted atomic.Pointer[Adopted]  // nil while fasthttp serves it
-	remote  atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
+	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
@@ -254,6 +258,9 @@ func (c *conn) to(st ConnState, now time.Duration) (from ConnState) {
 // connection's reader by a deadline, it is never sure, and wants to be called
 // again until the connection has gone.
 func (s *Server) end(c *conn) (done bool) {
+	if c.multiplexed() {
+		return s.endMultiplexed(c)
+	}
 	if canShut && rawConn(c.Conn) != nil {
 		word := c.word.Load()
 		st := stateOf(word)
@@ -338,6 +345,8 @@ func (c *conn) info(now time.Duration) ConnInfo {
 		Age:      now - c.accepted,
 		Since:    max(0, now-time.Duration(c.since.Load())),
 		Adopted:  c.adopted.Load() != nil,
+
+		Multiplexed: c.multiplexed(),
 	}
 }
 

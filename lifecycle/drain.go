@@ -247,7 +247,7 @@ func (s *Server) endIdleConns() (next time.Duration) {
 			if st == StateNew {
 				c.lookAtInput() // of a TLS handshake
 			}
-		case st == StateIdle && c.halfRecord():
+		case st == StateIdle && s.mayComeYet(c):
 			over = now + segmentInterval
 		case st == StateNew && c.lookAtInput():
 			over = max(now+segmentInterval, s.lastCallOver(now))
@@ -260,6 +260,15 @@ func (s *Server) endIdleConns() (next time.Duration) {
 		return true
 	})
 	return next
+}
+
+// mayComeYet reports whether a request may be on its way on an idle connection whose last
+// call is over.
+func (s *Server) mayComeYet(c *conn) bool {
+	if f := c.farewell.Load(); f != nil {
+		return !s.aborting && !f.ready()
+	}
+	return c.halfRecord()
 }
 
 // keptInterval is how often the drain looks at kept hijacked connections.

@@ -184,6 +184,13 @@ type Server struct {
 	// of what Divert gets.
 	Divert func(a *Adopted)
 
+	// DivertPrefix, if set, is what connections begin with that Divert gets: for another
+	// protocol beside HTTP/1. Those over TLS, and those that have had a request, go to
+	// fasthttp, and so does what begins otherwise, once that is known; for a part of the
+	// prefix alone HTTP.ReadTimeout is waited, or 10 s. Nothing is read for it. On sockets,
+	// and not on Windows; elsewhere Divert gets none.
+	DivertPrefix string
+
 	// OnEvent, if set, is called with what happens, from the goroutine where it
 	// happens: it must be safe for concurrent use, and quick. A panic of it is
 	// dropped.

@@ -79,7 +79,7 @@ type Builder struct {
 	config
 	routes  []route
 	netHTTP []netRoute
-	groups  []error // of bad prefixes
+	early   []error // of bad prefixes, and of With
 }
 
 // config is what the Builder's scalars and lists say.
@@ -121,6 +121,7 @@ type config struct {
 	streamRequestBody  bool
 	keepAlive          bool
 	strict             bool
+	http2              bool
 
 	trusts        bool // TrustedProxies was called
 	trustHeader   string
@@ -170,6 +171,7 @@ func New() *Builder {
 		maxBodySize:       DefaultMaxBodySize,
 		keepAlive:         true,
 		strict:            true,
+		http2:             true,
 		logger:            zerolog.New(os.Stderr).Level(zerolog.InfoLevel).With().Timestamp().Logger(),
 		accessLog:         true,
 		livez:             "/livez",
@@ -513,6 +515,25 @@ func (b *Builder) Configure(f func(*fasthttp.Server)) *Builder {
 	return b
 }
 
+// Extension makes its calls on a Builder, and returns what is wrong with its own
+// options, which Build then returns.
+type Extension func(b *Builder) error
+
+// With has each extension make its calls, now and in this order. A package that mounts
+// routes, hooks and middleware of its own offers one.
+func (b *Builder) With(extensions ...Extension) *Builder {
+	for i, extend := range extensions {
+		if extend == nil {
+			b.early = append(b.early, fmt.Errorf("toolkit: With: extension %d is nil", i))
+			continue
+		}
+		if err := extend(b); err != nil {
+			b.early = append(b.early, fmt.Errorf("toolkit: With: %w", err))
+		}
+	}
+	return b
+}
+
 // Run builds the server and runs it until it is drained, driven by Signals. A
 // main function that ends with it gets its exit code from lifecycle.ExitCode.
 func (b *Builder) Run() error {
@@ -529,7 +550,7 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
-	errs := append(b.mistakes(), b.groups...)
+	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
 	s := &Server{log: b.logger}
@@ -701,8 +722,8 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		if len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")
 		}
-		if slices.Contains(config.NextProtos, "h2") {
-			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which fasthttp does not speak: clients that choose it would get no answer")
+		if slices.Contains(config.NextProtos, "h2") && !b.speaksHTTP2() {
+			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which is spoken with NetHTTP only, and not after HTTP2(false): clients that choose it would get no answer")
 		}
 		return config, nil
 	case b.files != nil:
@@ -710,11 +731,11 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("toolkit: TLS(%q, %q): %w", b.files.cert, b.files.key, err)
 		}
-		return &tls.Config{
-			Certificates: []tls.Certificate{cert},
-			MinVersion:   tls.VersionTLS12,
-			NextProtos:   []string{"http/1.1"},
-		}, nil
+		config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		if !b.speaksHTTP2() { // else nethttp offers what there is, in its order
+			config.NextProtos = []string{"http/1.1"}
+		}
+		return config, nil
 	}
 	return nil, nil //nolint:nilnil // no TLS is no error
 }

@@ -63,6 +63,10 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 		{"ProxyProtocol([]): no network", func(b *Builder) { b.ProxyProtocol() }},
 		{`ProxyProtocol(["unix:"])`, func(b *Builder) { b.ProxyProtocol("unix:") }},
 
+		{"With: extension 1 is nil", func(b *Builder) { b.With(func(*Builder) error { return nil }, nil) }},
+		{"With: page: no path", func(b *Builder) { b.With(func(*Builder) error { return errors.New("page: no path") }) }},
+		{`Get("nowhere")`, func(b *Builder) { b.With(func(b *Builder) error { b.Get("nowhere", hello); return nil }) }},
+
 		{`Addr("nonsense")`, func(b *Builder) { b.Addr("nonsense") }},
 		{`Addr("")`, func(b *Builder) { b.Addr("") }},
 		{`Addr("1.2.3.4")`, func(b *Builder) { b.Addr("1.2.3.4") }},

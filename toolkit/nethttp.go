@@ -36,6 +36,19 @@ func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 	return b
 }
 
+// HTTP2 has a server with NetHTTP speak HTTP/2 too, for its native routes as well: over
+// TLS where the client wants it, and without TLS with clients that know it beforehand. The
+// default is true. All limits, the access log and the drain hold for each request, or
+// stream, as they do otherwise; a panic ends its stream only. Where TLSConfig says
+// what is offered, its order is kept. Connections are not parked, nor are the least rates
+// measured while a handler runs.
+func (b *Builder) HTTP2(on bool) *Builder {
+	b.http2 = on
+	return b
+}
+
+func (b *Builder) speaksHTTP2() bool { return b.http2 && len(b.netHTTP) > 0 }
+
 // netRoute is a call of NetHTTP.
 type netRoute struct {
 	path    string
@@ -172,12 +185,17 @@ func pathOf(target string) string {
 // mount puts the http.Server beside what was built.
 func (s *Server) mount(b *Builder, d *dispatch) {
 	h := s.HTTP
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(b.http2)
+	protocols.SetUnencryptedHTTP2(b.http2)
 	nethttp.Mount{
 		HTTP: &http.Server{
 			ReadHeaderTimeout: h.ReadTimeout,
 			IdleTimeout:       h.IdleTimeout,
 			MaxHeaderBytes:    h.ReadBufferSize,
 			ErrorLog:          log.New(netLog{&s.log}, "", 0),
+			Protocols:         &protocols,
 		},
 		Route:           d.route,
 		Fresh:           d.app != nil && len(b.routes) == 0,
@@ -201,7 +219,7 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		resp, began := w.(*nethttp.Response), time.Now()
+		resp, began := w.(netResponse), time.Now()
 		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
 		remote := r.RemoteAddr
 		if proxies != nil && logs {
@@ -221,7 +239,9 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			}
 		}()
 		if r.ContentLength > limit {
-			w.Header().Set("Connection", "close")
+			if r.ProtoMajor == 1 { // else it would end all that is on the connection
+				w.Header().Set("Connection", "close")
+			}
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
@@ -238,6 +258,14 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
+}
+
+// netResponse is nethttp.Response and nethttp.Stream.
+type netResponse interface {
+	Status() int
+	Size() int64
+	RemoteAddr() net.Addr
+	Unwrap() http.ResponseWriter
 }
 
 // netClient is client for net/http.
@@ -268,7 +296,7 @@ func netRequestID(r *http.Request) string {
 
 // logNet is logAccess for net/http. A handler that panicked before it had answered is
 // shown as a 500, though its client sees the connection end.
-func (r *request) logNet(w *nethttp.Response, remote string, took time.Duration, panicked bool) {
+func (r *request) logNet(w netResponse, remote string, took time.Duration, panicked bool) {
 	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
 	switch {
 	case status == 0 && panicked:

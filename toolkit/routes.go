@@ -171,9 +171,9 @@ func (g *Group) Group(prefix string, f func(g *Group)) *Group {
 	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap}
 	switch {
 	case f == nil:
-		g.b.groups = append(g.b.groups, fmt.Errorf("toolkit: %s: nil function", inner.call))
+		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: nil function", inner.call))
 	case prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")):
-		g.b.groups = append(g.b.groups, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
+		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
 	default:
 		f(inner)
 	}

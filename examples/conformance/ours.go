@@ -24,8 +24,6 @@ var knownFresh = map[string]string{
 	"control: MaxBytesReader beyond its limit closes the connection": "it asks the writer by a method that only net/http's own can have",
 	"control: MaxBytesReader beyond its limit, with chunks":          "it asks the writer by a method that only net/http's own can have",
 	"control: MaxBytesHandler and a form":                            "it asks the writer by a method that only net/http's own can have",
-	"control: TLS is seen":                                           "no protocol is negotiated: HTTP/2 is off",
-	"control: TLS and HTTP/2, which is on by itself":                 "HTTP/2 is off",
 	"control: a plain request to a TLS server":                       "the connection is closed without an answer",
 	"life: Shutdown without a connection":                            "the errors of Serve are lifecycle's",
 	"life: Close cuts all":                                           "the errors of Serve are lifecycle's; a stream under way gets its last chunk",

@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -276,29 +277,57 @@ func TestContract11NothingIsServedAfterwards(t *testing.T) {
 // rehearse counts what shutdowns of a server lose.
 func rehearse(t *testing.T, fresh bool, clients ...rehearsal.Clients) {
 	t.Helper()
-	rehearsal.Run(t, rehearsal.Plan{
-		Start: rehearsal.Server(func() *lifecycle.Server {
-			a := app{fresh: fresh, native: sayNative, net: func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/net/stream" {
-					sayNet(w, r)
-					return
-				}
-				for i := range 5 {
-					fmt.Fprintln(w, i)
-					_ = http.NewResponseController(w).Flush()
-					time.Sleep(10 * time.Millisecond)
-				}
-			}}
-			life := &lifecycle.Server{
-				HTTP:  &fasthttp.Server{Handler: a.native, Logger: nolog{}, MaxIdleWorkerDuration: 50 * time.Millisecond},
-				Addrs: []string{"127.0.0.1:0"},
+	rehearsePlan(t, fresh, rehearsal.Plan{Rounds: 5, Clients: clients})
+}
+
+// rehearsePlan adds the server to a plan, and TLS where it has it.
+func rehearsePlan(t *testing.T, fresh bool, plan rehearsal.Plan) {
+	t.Helper()
+	plan.Start = rehearsal.Server(func() *lifecycle.Server {
+		a := app{fresh: fresh, native: sayNative, net: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/net/stream" {
+				sayNet(w, r)
+				return
 			}
-			Mount{HTTP: &http.Server{}, Route: a.route, Fresh: fresh}.On(life)
-			return life
-		}),
-		Clients: clients,
-		Rounds:  5,
+			for i := range 5 {
+				fmt.Fprintln(w, i)
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(10 * time.Millisecond)
+			}
+		}}
+		life := &lifecycle.Server{
+			HTTP:  &fasthttp.Server{Handler: a.native, Logger: nolog{}, MaxIdleWorkerDuration: 50 * time.Millisecond},
+			Addrs: []string{"127.0.0.1:0"},
+		}
+		if plan.TLS != nil {
+			life.HTTP.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate()}, MinVersion: tls.VersionTLS12}
+		}
+		Mount{HTTP: &http.Server{}, Route: a.route, Fresh: fresh}.On(life)
+		return life
 	})
+	rehearsal.Run(t, plan)
+}
+
+// Nor is anything lost of what comes by HTTP/2, near or far, for both kinds of handlers.
+func TestRehearsalHTTP2(t *testing.T) {
+	const pause = 4 * time.Millisecond
+	for _, conf := range []*tls.Config{nil, {InsecureSkipVerify: true}} {
+		for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
+			for _, fresh := range []bool{false, true} {
+				t.Run(fmt.Sprintf("TLS=%v delay=%v fresh=%v", conf != nil, delay, fresh), func(t *testing.T) {
+					rehearsePlan(t, fresh, rehearsal.Plan{
+						TLS: conf, Delay: delay, After: 30*time.Millisecond + 5*delay, Rounds: 5,
+						Clients: []rehearsal.Clients{
+							{Kind: rehearsal.HTTP2, Count: 8, Path: "/net", Pause: pause, Body: 100},
+							{Kind: rehearsal.HTTP2, Count: 4, Path: "/native", Pause: pause, Body: 20 << 10},
+							{Kind: rehearsal.HTTP2, Count: 4, Path: "/net/stream", Pause: pause, Depth: 2},
+							{Kind: rehearsal.KeepAlive, Count: 8, Path: "/net", Pause: pause, Body: 100},
+						},
+					})
+				})
+			}
+		}
+	}
 }
 
 // toAndFro are as many native requests as bring a connection back to fasthttp.

@@ -188,7 +188,11 @@ func (r *running) dial() *client {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
 	}
 	r.t.Cleanup(func() { _ = nc.Close() })
-	return &client{Conn: nc, t: r.t, r: bufio.NewReader(nc)}
+	return newClient(r.t, nc)
+}
+
+func newClient(t testing.TB, nc net.Conn) *client {
+	return &client{Conn: nc, t: t, r: bufio.NewReader(nc)}
 }
 
 func (c *client) send(text string) {

@@ -29,7 +29,6 @@ package nethttp
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -78,9 +77,16 @@ type server struct {
 	native fasthttp.RequestHandler
 	header func(*fasthttp.RequestHeader) fasthttp.RequestConfig // life.HTTP's, or nil
 
-	start sync.Once
-	conns chan net.Conn
-	over  <-chan struct{} // closed when no more connections come
+	http2          *http.Server // for HTTP/2; nil where that is off
+	overTLS, clear bool         // HTTP/2 is on, with TLS and without
+
+	start   sync.Once
+	conns   chan net.Conn
+	streams chan net.Conn   // as well, for HTTP/2
+	over    <-chan struct{} // closed when no more connections come
+
+	mu   sync.Mutex // guards kept
+	kept map[*streams]struct{}
 }
 
 // On puts m beside the fasthttp.Server of life, whose Handler is for the native
@@ -88,42 +94,55 @@ type server struct {
 func (m Mount) On(life *lifecycle.Server) {
 	s := &server{
 		Mount: m, life: life, native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
-		conns: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
+		conns: make(chan net.Conn), streams: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
+		kept: make(map[*streams]struct{}),
 	}
 	life.HTTP.Handler = s.handle
 	life.HTTP.HeaderReceived = s.headerReceived
-	if m.Fresh {
-		life.Divert = func(a *lifecycle.Adopted) { s.take(a, nil) }
-	}
+	s.startHTTP2()
 	s.observe()
+	switch {
+	case m.Fresh:
+		life.Divert = s.takeFresh
+	case s.clear:
+		life.DivertPrefix = prefaceHead
+		life.Divert = func(a *lifecycle.Adopted) { s.takeHTTP2(a, nil) }
+	}
 }
 
 // observe puts the server between the http.Server and the user's settings.
 func (s *server) observe() {
 	h := s.HTTP
 	h.Handler = s
-	if h.TLSNextProto == nil {
-		h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // no HTTP/2
-	}
 	if h.BaseContext == nil {
 		h.BaseContext = func(net.Listener) context.Context { return s.life.Context() }
 	}
-	connContext, connState := h.ConnContext, h.ConnState
-	h.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-		if connContext != nil {
-			ctx = connContext(ctx, nc)
-		}
-		return context.WithValue(ctx, connKey{}, nc.(based).base())
+	if s.http2 != nil {
+		s.http2.BaseContext = h.BaseContext
 	}
+	connState := h.ConnState
+	h.ConnContext = connContext(h.ConnContext)
 	h.ConnState = func(nc net.Conn, st http.ConnState) {
-		nc.(based).base().setState(st)
-		if connState != nil {
+		c := nc.(based).base()
+		c.setState(st)
+		if connState != nil && !c.gone {
 			connState(nc, st)
 		}
 	}
 }
 
-// connKey is where a request's context has its *conn.
+// connContext puts a connection in its requests' contexts, with what the user's hook, if
+// any, puts there.
+func connContext(user func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
+	return func(ctx context.Context, nc net.Conn) context.Context {
+		if user != nil {
+			ctx = user(ctx, nc)
+		}
+		return context.WithValue(ctx, connKey{}, nc)
+	}
+}
+
+// connKey is where a request's context has its connection.
 type connKey struct{}
 
 // forNetHTTP stands in a request header's protocol, before what was there, once the
@@ -188,7 +207,7 @@ func headerOf(h *fasthttp.RequestHeader) []byte {
 // take gives a connection to the http.Server. What has been read of it begins with the
 // request that it was taken for, if any.
 func (s *server) take(a *lifecycle.Adopted, read []byte) {
-	s.start.Do(func() { go func() { _ = s.HTTP.Serve(listener{s}) }() })
+	s.startServers()
 	select {
 	case s.conns <- s.newConn(a, read):
 	case <-s.over:
@@ -196,8 +215,22 @@ func (s *server) take(a *lifecycle.Adopted, read []byte) {
 	}
 }
 
-// listener is what the http.Server accepts connections from.
-type listener struct{ *server }
+// startServers starts what serves the connections.
+func (s *server) startServers() {
+	s.start.Do(func() {
+		go func() { _ = s.HTTP.Serve(listener{s, s.conns}) }()
+		if s.http2 != nil {
+			go func() { _ = s.http2.Serve(listener{s, s.streams}) }()
+			go s.askAllToLeave()
+		}
+	})
+}
+
+// listener is what an http.Server accepts connections from.
+type listener struct {
+	*server
+	conns chan net.Conn
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	select {
@@ -219,7 +252,7 @@ func (l listener) Addr() net.Addr {
 
 // ServeHTTP is called by the http.Server.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := r.Context().Value(connKey{}).(*conn)
+	c := r.Context().Value(connKey{}).(based).base()
 	if !c.adopted.Enter(r.Method, r.URL.Path) {
 		panic(http.ErrAbortHandler) // closes the connection, and says nothing
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"time"
 )
 
 // Response is the http.ResponseWriter that handlers get. It has what that of
@@ -13,9 +15,15 @@ import (
 // goroutine.
 type Response struct {
 	http.ResponseWriter
-	conn   *conn
+	conn   carrier
 	status int
 	size   int64
+}
+
+// carrier is the connection of a response.
+type carrier interface {
+	RemoteAddr() net.Addr
+	lastResponse(h http.Header) // is asked before each, and puts on the last one that it is
 }
 
 // Status is the status of the response, 0 while there is none; 101 of a connection
@@ -37,8 +45,8 @@ func (w *Response) begin(status int) {
 		return
 	}
 	w.status = status
-	if status != http.StatusSwitchingProtocols && w.conn.adopted.Last() {
-		w.Header().Set("Connection", "close")
+	if status != http.StatusSwitchingProtocols {
+		w.conn.lastResponse(w.Header())
 	}
 }
 
@@ -92,4 +100,108 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // CloseNotify is for handlers from before there were contexts.
 func (w *Response) CloseNotify() <-chan bool {
 	return w.ResponseWriter.(http.CloseNotifier).CloseNotify() //nolint:staticcheck // see above
+}
+
+// Stream is the http.ResponseWriter that handlers get for a request by HTTP/2: a
+// Response that cannot be hijacked, and can push. It belongs to the handler's goroutine.
+type Stream struct {
+	r        Response
+	timeout  time.Duration // of each write
+	deadline bool          // the handler has set one of its own for writes
+	timer    *time.Timer   // once there was a write
+
+	mu      sync.Mutex // guards writing
+	writing bool
+}
+
+// Status is as Response's.
+func (w *Stream) Status() int { return w.r.Status() }
+
+// Size is as Response's.
+func (w *Stream) Size() int64 { return w.r.Size() }
+
+// RemoteAddr is as Response's.
+func (w *Stream) RemoteAddr() net.Addr { return w.r.RemoteAddr() }
+
+// Unwrap is for http.ResponseController.
+func (w *Stream) Unwrap() http.ResponseWriter { return w.r.ResponseWriter }
+
+// Header is as of any http.ResponseWriter.
+func (w *Stream) Header() http.Header { return w.r.Header() }
+
+// WriteHeader is as of any http.ResponseWriter.
+func (w *Stream) WriteHeader(status int) { w.r.WriteHeader(status) }
+
+func (w *Stream) Write(p []byte) (int, error) {
+	w.limit()
+	defer w.written()
+	return w.r.Write(p)
+}
+
+// WriteString spares a copy.
+func (w *Stream) WriteString(text string) (int, error) {
+	w.limit()
+	defer w.written()
+	return w.r.WriteString(text)
+}
+
+// Flush is for handlers that ask for an http.Flusher.
+func (w *Stream) Flush() { _ = w.FlushError() }
+
+// FlushError is what http.ResponseController calls.
+func (w *Stream) FlushError() error {
+	w.limit()
+	defer w.written()
+	return w.r.FlushError()
+}
+
+// SetWriteDeadline is what http.ResponseController calls.
+func (w *Stream) SetWriteDeadline(t time.Time) error {
+	w.deadline = !t.IsZero()
+	return http.NewResponseController(w.r.ResponseWriter).SetWriteDeadline(t)
+}
+
+// CloseNotify is for handlers from before there were contexts.
+func (w *Stream) CloseNotify() <-chan bool { return w.r.CloseNotify() }
+
+// Push is for handlers that ask for an http.Pusher.
+func (w *Stream) Push(target string, opts *http.PushOptions) error {
+	return w.r.ResponseWriter.(http.Pusher).Push(target, opts)
+}
+
+// limit gives what is about to be written its time, where http.Server knows one for a
+// stream as a whole.
+func (w *Stream) limit() {
+	if w.timeout <= 0 || w.deadline {
+		return
+	}
+	w.mu.Lock()
+	w.writing = true
+	w.mu.Unlock()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(w.timeout, w.reset)
+		return
+	}
+	w.timer.Reset(w.timeout)
+}
+
+// written is for when that is over. reset cannot come any more: http.Server's writer is
+// not to be touched once the handler has returned.
+func (w *Stream) written() {
+	if w.timer == nil {
+		return
+	}
+	w.timer.Stop()
+	w.mu.Lock()
+	w.writing = false
+	w.mu.Unlock()
+}
+
+// reset ends the stream.
+func (w *Stream) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing {
+		_ = http.NewResponseController(w.r.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
+	}
 }

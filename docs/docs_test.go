@@ -1,0 +1,221 @@
+//go:build unix
+
+// Package docs tests the documentation: every block of Go in it is compiled, and every
+// program among them is run and drained.
+package docs
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
+)
+
+// block is one of Go, with where it begins.
+type block struct {
+	file string
+	line int
+	code string
+}
+
+func (b block) name() string {
+	return fmt.Sprintf("%s_%d", strings.TrimSuffix(filepath.Base(b.file), ".md"), b.line)
+}
+
+func blocks(t *testing.T) (all []block) {
+	t.Helper()
+	files, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, "../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b *block
+		for i, line := range strings.Split(string(text), "\n") {
+			switch {
+			case b == nil && line == "```go":
+				b = &block{file: file, line: i + 1}
+			case b != nil && line == "```":
+				all = append(all, *b)
+				b = nil
+			case b != nil:
+				b.code += line + "\n"
+			}
+		}
+		if b != nil {
+			t.Errorf("%s:%d: a block without an end", file, b.line)
+		}
+	}
+	return all
+}
+
+// imports are the packages that blocks use without an import.
+var imports = map[string]string{
+	"bufio": "bufio", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "net": "net", "os": "os",
+	"sql": "database/sql", "strings": "strings", "sync": "sync", "testing": "testing", "time": "time", "tls": "crypto/tls", "signal": "os/signal", "syscall": "syscall",
+	"fasthttp":  "github.com/valyala/fasthttp",
+	"zerolog":   "github.com/rs/zerolog",
+	"lifecycle": "github.com/lastcall-go/lastcall/lifecycle",
+	"rehearsal": "github.com/lastcall-go/lastcall/lifecycle/rehearsal",
+	"toolkit":   "github.com/lastcall-go/lastcall/toolkit",
+	"nethttp":   "github.com/lastcall-go/lastcall/toolkit/nethttp",
+}
+
+// given is what blocks speak of, and readers have of their own.
+var given = map[string]string{
+	"app":   "var app = http.NewServeMux()",
+	"mux":   "var mux = http.NewServeMux()",
+	"yours": "var yours = &fasthttp.Server{Handler: func(*fasthttp.RequestCtx) {}}",
+	"hello": "func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(\"hello\") }",
+	"hot":   "func hot(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(\"hot\") }",
+	"db":    "var db database\ntype database struct{}\nfunc (database) PingContext(context.Context) error { return nil }\nfunc (database) Close() error { return nil }",
+}
+
+var isDecl = regexp.MustCompile(`(?m)^(func|type|var|const) `)
+
+// source makes a file of a block, which is one already, or declarations, or statements.
+func (b block) source() string {
+	code := b.code
+	if strings.HasPrefix(code, "package ") {
+		return code
+	}
+	if !isDecl.MatchString(code) {
+		code = "func main() {\n" + code + "}\n"
+	} else if !strings.Contains(code, "func main()") {
+		code += "func main() {}\n"
+	}
+	for name, decl := range given {
+		if !slices.Contains(declared(code), name) && slices.Contains(used(code), name) {
+			code += decl + "\n"
+		}
+	}
+	head := "package main\n"
+	for _, name := range used(code) {
+		if path, ok := imports[name]; ok && strings.Contains(code, name+".") {
+			head += fmt.Sprintf("import %q\n", path)
+		}
+	}
+	return head + code
+}
+
+// used are the names that are not defined in code.
+func used(code string) (names []string) {
+	file, _ := parser.ParseFile(token.NewFileSet(), "", "package main\n"+code, parser.SkipObjectResolution)
+	ast.Inspect(file, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok && !slices.Contains(names, id.Name) {
+			names = append(names, id.Name)
+		}
+		return true
+	})
+	return names
+}
+
+// declared are the names at code's top level, and those of parameters and variables.
+func declared(code string) (names []string) {
+	file, _ := parser.ParseFile(token.NewFileSet(), "", "package main\n"+code, parser.SkipObjectResolution)
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.FuncDecl:
+			names = append(names, n.Name.Name)
+		case *ast.Field:
+			for _, id := range n.Names {
+				names = append(names, id.Name)
+			}
+		case *ast.ValueSpec:
+			for _, id := range n.Names {
+				names = append(names, id.Name)
+			}
+		case *ast.AssignStmt:
+			for _, x := range n.Lhs {
+				if id, ok := x.(*ast.Ident); ok && n.Tok == token.DEFINE {
+					names = append(names, id.Name)
+				}
+			}
+		}
+		return true
+	})
+	return names
+}
+
+func TestBlocks(t *testing.T) {
+	all := blocks(t)
+	if len(all) < 10 {
+		t.Fatalf("%d blocks were found", len(all))
+	}
+	dir, err := os.MkdirTemp(".", "_blocks") // within the module
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	for _, b := range all {
+		t.Run(b.name(), func(t *testing.T) {
+			addr, err := rehearsal.FreeAddr()
+			if err != nil {
+				t.Fatal(err)
+			}
+			source := b.source()
+			at := strings.ReplaceAll(source, `":8080"`, fmt.Sprintf("%q", addr))
+			folder := filepath.Join(dir, b.name())
+			if err := os.Mkdir(folder, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(at), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			program := filepath.Join(t.TempDir(), "program")
+			if out, err := exec.Command("go", "build", "-o", program, "./"+folder).CombinedOutput(); err != nil {
+				t.Fatalf("%s:%d: %v\n%s\n%s", b.file, b.line, err, out, source)
+			}
+			if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
+				drain(t, program, addr)
+			}
+		})
+	}
+}
+
+// drain runs a server until it is ready, and ends it.
+func drain(t *testing.T, program, addr string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	for {
+		nc, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = nc.Close()
+			break
+		}
+		select {
+		case err := <-exited:
+			t.Fatalf("%v\n%s", err, output.Bytes())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-exited; err != nil {
+		t.Errorf("%v\n%s", err, output.Bytes())
+	}
+}
