@@ -86,6 +86,7 @@ func TestCoderWebSocket(t *testing.T) {
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return coderEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
+		s.onlyHTTP1()
 		for _, mode := range []websocket.CompressionMode{
 			websocket.CompressionDisabled, websocket.CompressionContextTakeover, websocket.CompressionNoContextTakeover,
 		} {
@@ -120,6 +121,7 @@ func TestCoderWebSocketEarlyFrame(t *testing.T) {
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return coderEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
+		s.onlyHTTP1()
 		nc := s.dial()
 		_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: echo\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
@@ -144,6 +146,7 @@ func TestCoderWebSocketDrain(t *testing.T) {
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return coderEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
+		s.onlyHTTP1()
 		c := coderDial(s, websocket.CompressionContextTakeover)
 		coderWantEcho(s, c, []byte("hello"))
 		over := s.drain()

@@ -73,6 +73,7 @@ func TestGorillaWebSocket(t *testing.T) {
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return gorillaEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
+		s.onlyHTTP1()
 		for _, compress := range []bool{false, true} {
 			c := gorillaDial(s, compress)
 			gorillaWantEcho(s, c, websocket.TextMessage, []byte("hello"))
@@ -116,6 +117,7 @@ func TestGorillaWebSocketCut(t *testing.T) {
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return gorillaEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
+		s.onlyHTTP1()
 		c := gorillaDial(s, false)
 		gorillaWantEcho(s, c, websocket.TextMessage, []byte("hello"))
 		_ = c.NetConn().Close()
@@ -130,6 +132,7 @@ func TestGorillaWebSocketDrain(t *testing.T) {
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return gorillaEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
+		s.onlyHTTP1()
 		c := gorillaDial(s, true)
 		gorillaWantEcho(s, c, websocket.TextMessage, []byte("hello"))
 		over := s.drain()

@@ -57,7 +57,7 @@ func TestNetHTTP(t *testing.T) {
 		_, flushes := w.(http.Flusher)
 		_, reads := w.(io.ReaderFrom)
 		_, writes := w.(io.StringWriter)
-		fmt.Fprint(w, isServer, " ", local, " ", pushes, hijacks, flushes, reads, writes, " ", r.TLS != nil)
+		fmt.Fprint(w, r.ProtoMajor, isServer, local, pushes, hijacks, flushes, reads, writes, r.TLS != nil)
 	})
 	each(t, mux, func(s *server) {
 		s.want(s.get("/items/7"), 200, "item 7 by GET /items/{id}")
@@ -71,7 +71,11 @@ func TestNetHTTP(t *testing.T) {
 		s.want(s.do("POST", "/forms?a=1", "b=2", "Content-Type", "application/x-www-form-urlencoded"), 200, "1 2")
 		s.want(s.do("POST", "/forms", "", "Origin", "http://evil.example"), 403, "cross-origin")
 		_, addr, _ := strings.Cut(s.url, "://")
-		s.want(s.get("/context"), 200, fmt.Sprintf("true %s false true true true true %v", addr, s.tls != nil))
+		is := "1 true %s false true true true true %v"
+		if s.protocol.http2 {
+			is = "2 true %s true false true false true %v"
+		}
+		s.want(s.get("/context"), 200, fmt.Sprintf(is, addr, s.tls != nil))
 
 		s.client.Jar, _ = cookiejar.New(nil)
 		s.want(s.get("/login"), 200, "")
@@ -152,6 +156,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 	var reference []bool
 	each(t, app, func(s *server) {
+		s.onlyHTTP1()
 		var reused []bool
 		_, toAndFro := s.client.Transport.(*toAndFro)
 		for _, request := range requests {
@@ -242,6 +247,7 @@ func TestHTTP10(t *testing.T) {
 		}
 		fmt.Fprint(w, r.Proto, r.Host)
 	}), func(s *server) {
+		s.onlyHTTP1()
 		nc := s.dial()
 		in := bufio.NewReader(nc)
 		for range 2 {
@@ -324,6 +330,7 @@ func TestForwardProxy(t *testing.T) {
 	})
 	each(t, http.HandlerFunc(forward), func(s *server) {
 		defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		s.onlyHTTP1()
 		proxy, _ := url.Parse(s.url)
 		for _, start := range []func(http.Handler) *httptest.Server{httptest.NewServer, httptest.NewTLSServer} {
 			target := start(behind)

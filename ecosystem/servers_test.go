@@ -36,6 +36,7 @@ type server struct {
 	*testing.T
 	url      string // without a slash at its end
 	client   *http.Client
+	protocol protocol
 	tls      *tls.Config     // of clients, nil where it speaks none
 	draining <-chan struct{} // closed when its shutdown begins
 	shutdown func() error    // returns when the shutdown is over
@@ -45,18 +46,53 @@ type server struct {
 // forms are the servers that each test runs on: the reference, and ours. Those beside
 // native routes start with fasthttp, and hand connections over.
 var forms = []struct {
-	name string
-	tls  bool
-	make func(form)
+	name     string
+	protocol protocol
+	make     func(form)
 }{
-	{"net/http", false, form.reference},
-	{"net/http, TLS", true, form.reference},
-	{"alone", false, form.alone},
-	{"alone, TLS", true, form.alone},
-	{"beside native routes", false, form.beside},
-	{"beside native routes, TLS", true, form.beside},
-	{"between native requests", false, form.between},
-	{"between native requests, TLS", true, form.between},
+	{"net/http", plain, form.reference},
+	{"net/http, TLS", overTLS, form.reference},
+	{"net/http, HTTP/2", http2, form.reference},
+	{"net/http, h2c", h2c, form.reference},
+	{"alone", plain, form.alone},
+	{"alone, TLS", overTLS, form.alone},
+	{"alone, HTTP/2", http2, form.alone},
+	{"alone, h2c", h2c, form.alone},
+	{"beside native routes", plain, form.beside},
+	{"beside native routes, TLS", overTLS, form.beside},
+	{"beside native routes, HTTP/2", http2, form.beside},
+	{"beside native routes, h2c", h2c, form.beside},
+	{"between native requests", plain, form.between},
+	{"between native requests, TLS", overTLS, form.between},
+}
+
+// protocol is what client and server speak.
+type protocol struct {
+	http2, tls bool
+}
+
+var (
+	plain   = protocol{}
+	overTLS = protocol{tls: true}
+	http2   = protocol{http2: true, tls: true}
+	h2c     = protocol{http2: true}
+)
+
+// of are the protocols that a client or a server is to speak.
+func (p protocol) of() *http.Protocols {
+	of := new(http.Protocols)
+	of.SetHTTP1(!p.http2)
+	of.SetHTTP2(p.http2 && p.tls)
+	of.SetUnencryptedHTTP2(p.http2 && !p.tls)
+	return of
+}
+
+// onlyHTTP1 is for tests of what HTTP/2 does not have.
+func (s *server) onlyHTTP1() {
+	s.Helper()
+	if s.protocol.http2 {
+		s.Skip("HTTP/2 has no such thing")
+	}
 }
 
 // each runs a test of a handler on each kind of server. The server's end is part of it:
@@ -72,11 +108,11 @@ func eachDraining(t *testing.T, app func(draining <-chan struct{}) http.Handler,
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
 			before := runtime.NumGoroutine()
-			s := &server{T: t, client: &http.Client{Timeout: patience}}
-			transport := &http.Transport{}
+			s := &server{T: t, client: &http.Client{Timeout: patience}, protocol: f.protocol}
+			transport := &http.Transport{Protocols: f.protocol.of()}
 			s.client.Transport = transport
 			scheme := "http://"
-			if f.tls {
+			if f.protocol.tls {
 				s.tls = &tls.Config{RootCAs: certificate().roots, MinVersion: tls.VersionTLS12}
 				transport.TLSClientConfig = s.tls
 				scheme = "https://"
@@ -100,6 +136,9 @@ func (f form) reference() {
 	ref := httptest.NewUnstartedServer(f.app(draining))
 	ref.Config.ErrorLog = log.New(io.Discard, "", 0)
 	ref.Config.RegisterOnShutdown(sync.OnceFunc(func() { close(draining) }))
+	ref.Config.Protocols = f.protocol.of()
+	ref.Config.Protocols.SetHTTP1(true)
+	ref.EnableHTTP2 = f.protocol.http2
 	if f.tls == nil {
 		ref.Start()
 	} else {
