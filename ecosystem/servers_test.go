@@ -95,6 +95,14 @@ func (s *server) onlyHTTP1() {
 	}
 }
 
+// onlyHTTP2 is for tests of what HTTP/1.1 does not have.
+func (s *server) onlyHTTP2() {
+	s.Helper()
+	if !s.protocol.http2 {
+		s.Skip("HTTP/1.1 has no such thing")
+	}
+}
+
 // each runs a test of a handler on each kind of server. The server's end is part of it:
 // it is to be a graceful one, and to leave nothing behind.
 func each(t *testing.T, app http.Handler, test func(s *server)) {
@@ -344,15 +352,5 @@ func (s *server) want(got reply, status int, text string) {
 	s.Helper()
 	if got.StatusCode != status || !strings.Contains(got.text, text) {
 		s.Errorf("%s %s: %d %q; want %d %q", got.Request.Method, got.Request.URL, got.StatusCode, got.text, status, text)
-	}
-}
-
-// until waits until something is as it is to be, shortly after a response.
-func (s *server) until(what string, is func() bool) {
-	s.Helper()
-	for began := time.Now(); !is(); time.Sleep(time.Millisecond) {
-		if time.Since(began) > patience {
-			s.Fatalf("not so: %s", what)
-		}
 	}
 }
