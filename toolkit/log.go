@@ -16,7 +16,7 @@ func Logger(ctx *fasthttp.RequestCtx) zerolog.Logger {
 	if s == nil {
 		return zerolog.Nop()
 	}
-	return s.log.With().Bytes("request_id", ctx.Request.Header.PeekBytes(headerRequestID)).Logger()
+	return s.log.With().Bytes("request_id", ctx.Request.Header.PeekCanonical(headerRequestID)).Logger()
 }
 
 // httpLog takes what fasthttp itself logs: connections that failed, and what

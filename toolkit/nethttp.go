@@ -245,16 +245,15 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
 			return
 		}
-		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(resp.Unwrap(), r.Body, limit) // which tells http.Server
-		}
+		resp.LimitBody(limit)
 		if inFlight {
-			if !s.takeSlot(wait) {
+			if !s.enter(wait) {
+				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
 				return
 			}
-			defer func() { <-s.inFlight.slots }()
+			defer s.inFlight.leave()
 		}
 		rt.handler.ServeHTTP(w, r)
 	})
@@ -265,7 +264,7 @@ type netResponse interface {
 	Status() int
 	Size() int64
 	RemoteAddr() net.Addr
-	Unwrap() http.ResponseWriter
+	LimitBody(limit int64)
 }
 
 // netClient is client for net/http.
@@ -305,7 +304,7 @@ func (r *request) logNet(w netResponse, remote string, took time.Duration, panic
 		status = http.StatusOK // as http.Server will
 	}
 	if status >= http.StatusInternalServerError {
-		level = zerolog.ErrorLevel
+		level = levelOfFailure(r.refused)
 	}
 	e := r.log.WithLevel(level)
 	if e == nil {
@@ -313,6 +312,9 @@ func (r *request) logNet(w netResponse, remote string, took time.Duration, panic
 	}
 	if r.method == http.MethodHead {
 		size = 0
+	}
+	if r.refused != "" {
+		e.Str("refused", r.refused)
 	}
 	e.Str("method", r.method).
 		Str("path", r.path).

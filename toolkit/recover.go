@@ -73,6 +73,7 @@ func Catch(ctx *fasthttp.RequestCtx) (catch func()) {
 type request struct {
 	log                     *zerolog.Logger
 	id, method, path, route string
+	refused                 string // why its handler was not called
 }
 
 func (s *Server) asked(ctx *fasthttp.RequestCtx) *request {

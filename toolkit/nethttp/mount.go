@@ -11,13 +11,14 @@
 //
 // The http.Server's connections are in the lifecycle.Server's table, and its drain holds
 // for them, line by line: the http.Server's own Shutdown is not used. They are parked as
-// others are. HTTP/2 is off.
+// others are. HTTP/2 is off. A context of a request ends with the drain's deadline, too:
+// what a handler that returns then has begun before, and without a Content-Length, is cut,
+// so that nobody takes it for the whole.
 //
 // Handlers see what they see in net/http, with these differences: a request whose header
 // fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
-// answer; the http.ResponseWriter is a Response, on which http.MaxBytesReader cannot have
-// the connection closed; a connection that is hijacked is not the *net.TCPConn or
-// *tls.Conn itself, which NetConn returns.
+// answer; the http.ResponseWriter is a Response; a connection that is hijacked is not the
+// *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
@@ -28,6 +29,7 @@
 package nethttp
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -100,14 +102,11 @@ func (m Mount) On(life *lifecycle.Server) {
 	life.HTTP.Handler = s.handle
 	life.HTTP.HeaderReceived = s.headerReceived
 	s.startHTTP2()
-	s.observe()
-	switch {
-	case m.Fresh:
-		life.Divert = s.takeFresh
-	case s.clear:
-		life.DivertPrefix = prefaceHead
-		life.Divert = func(a *lifecycle.Adopted) { s.takeHTTP2(a, nil) }
+	life.Divert = s.takeNew
+	if !m.Fresh {
+		life.DivertIf = s.isForHTTP
 	}
+	s.observe()
 }
 
 // observe puts the server between the http.Server and the user's settings.
@@ -129,6 +128,14 @@ func (s *server) observe() {
 			connState(nc, st)
 		}
 	}
+}
+
+// isForHTTP says by a connection's first line whether the http.Server is to get it. It is
+// where all that names no native route is refused, in its own words.
+func (s *server) isForHTTP(begin []byte) bool {
+	method, rest, isLine := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte(" "))
+	target, _, _ := bytes.Cut(rest, []byte(" "))
+	return !isLine || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
 }
 
 // connContext puts a connection in its requests' contexts, with what the user's hook, if
@@ -204,6 +211,9 @@ func headerOf(h *fasthttp.RequestHeader) []byte {
 	return append(b, fields...)
 }
 
+// overdue reports whether the drain's deadline is over.
+func (s *server) overdue() bool { return s.life.Context().Err() != nil }
+
 // take gives a connection to the http.Server. What has been read of it begins with the
 // request that it was taken for, if any.
 func (s *server) take(a *lifecycle.Adopted, read []byte) {
@@ -266,7 +276,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.natives = 0
 	resp := &Response{ResponseWriter: w, conn: c}
-	h.ServeHTTP(resp, r)
+	asked := resp.requestFor(r)
+	h.ServeHTTP(resp, asked)
+	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+	if resp.cutShort(r) {
+		panic(http.ErrAbortHandler)
+	}
 	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
+	resp.noticeTooLarge()
 	c.adopted.Leave()
 }
