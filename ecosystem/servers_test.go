@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
 // patience bounds waits, which end by events: it only turns a hang into a failure.
@@ -41,6 +43,8 @@ type server struct {
 	draining <-chan struct{} // closed when its shutdown begins
 	shutdown func() error    // returns when the shutdown is over
 	ours     bool
+
+	noteShutdown func() // closes draining
 }
 
 // forms are the servers that each test runs on: the reference, and ours. Those beside
@@ -64,6 +68,12 @@ var forms = []struct {
 	{"beside native routes, h2c", h2c, form.beside},
 	{"between native requests", plain, form.between},
 	{"between native requests, TLS", overTLS, form.between},
+	{"nethttp.Server", plain, form.replaced},
+	{"nethttp.Server, TLS", overTLS, form.replaced},
+	{"nethttp.Server, HTTP/2", http2, form.replaced},
+	{"nethttp.Server, h2c", h2c, form.replaced},
+	{"nethttp.Server with native routes", plain, form.replacedBeside},
+	{"nethttp.Server with native routes, HTTP/2", http2, form.replacedBeside},
 }
 
 // protocol is what client and server speak.
@@ -140,32 +150,98 @@ type form struct {
 }
 
 func (f form) reference() {
-	draining := make(chan struct{})
-	ref := httptest.NewUnstartedServer(f.app(draining))
-	ref.Config.ErrorLog = log.New(io.Discard, "", 0)
-	ref.Config.RegisterOnShutdown(sync.OnceFunc(func() { close(draining) }))
-	ref.Config.Protocols = f.protocol.of()
-	ref.Config.Protocols.SetHTTP1(true)
-	ref.EnableHTTP2 = f.protocol.http2
-	if f.tls == nil {
-		ref.Start()
-	} else {
-		ref.TLS = certificate().server
-		ref.StartTLS()
+	f.serve(&http.Server{
+		Handler:   f.app(f.shutsDown()),
+		Protocols: f.serverProtocols(),
+		TLSConfig: f.serverTLS(),
+		ErrorLog:  log.New(io.Discard, "", 0),
+	})
+}
+
+func (f form) replaced() { f.serve(f.replacement()) }
+
+func (f form) replacedBeside() {
+	srv := f.replacement()
+	srv.Native("GET /native", native)
+	f.serve(srv)
+}
+
+// replacement is what stands in a program where an http.Server was.
+func (f form) replacement() *nethttp.Server {
+	srv := &nethttp.Server{
+		Handler:   f.app(f.shutsDown()),
+		Protocols: f.serverProtocols(),
+		TLSConfig: f.serverTLS(),
+		ErrorLog:  log.New(io.Discard, "", 0),
 	}
-	f.url, f.draining = ref.Listener.Addr().String(), draining
+	srv.Life.HTTP = &fasthttp.Server{MaxIdleWorkerDuration: 10 * time.Millisecond}
+	f.ours = true
+	return srv
+}
+
+// shutsDown is closed when the server's shutdown begins.
+func (f form) shutsDown() <-chan struct{} {
+	draining := make(chan struct{})
+	f.draining, f.noteShutdown = draining, sync.OnceFunc(func() { close(draining) })
+	return draining
+}
+
+// serverProtocols has HTTP/1.1 among them, as is usual.
+func (f form) serverProtocols() *http.Protocols {
+	of := f.protocol.of()
+	of.SetHTTP1(true)
+	return of
+}
+
+func (f form) serverTLS() *tls.Config {
+	if f.tls == nil {
+		return nil
+	}
+	return certificate().server.Clone()
+}
+
+// serve runs an http.Server, or what replaces it.
+func (f form) serve(srv interface {
+	RegisterOnShutdown(func())
+	Serve(net.Listener) error
+	ServeTLS(l net.Listener, certFile, keyFile string) error
+	Shutdown(context.Context) error
+	Close() error
+}) {
+	l, err := (&net.ListenConfig{}).Listen(f.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	srv.RegisterOnShutdown(f.noteShutdown)
+	ended := make(chan error, 1)
+	go func() {
+		if f.tls == nil {
+			ended <- srv.Serve(l)
+		} else {
+			ended <- srv.ServeTLS(l, "", "")
+		}
+	}()
+	f.url = l.Addr().String()
 	f.shutdown = sync.OnceValue(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		defer ref.Close()
-		return ref.Config.Shutdown(ctx)
+		err := srv.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			_ = srv.Close()
+		}
+		if e := <-ended; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		return err
 	})
 }
+
+func native(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("native") }
 
 func (f form) alone() { f.start(toolkit.New()) }
 
 func (f form) beside() {
-	f.start(toolkit.New().Get("/native", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("native") }))
+	f.start(toolkit.New().Get("/native", native))
 }
 
 // between has the client's connections be fasthttp's before each request.
@@ -176,15 +252,14 @@ func (f form) between() {
 
 // start starts a server of ours.
 func (f form) start(b *toolkit.Builder) {
-	draining := make(chan struct{})
 	b.Addr("127.0.0.1:0").
-		NetHTTP("/", f.app(draining)).
+		NetHTTP("/", f.app(f.shutsDown())).
 		Logger(zerolog.Nop()).
 		MaxBodySize(1 << 30).
 		DrainTimeout(patience).
 		Configure(func(h *fasthttp.Server) { h.MaxIdleWorkerDuration = 10 * time.Millisecond })
 	if f.tls != nil {
-		b.TLSConfig(certificate().server)
+		b.TLSConfig(f.serverTLS())
 	}
 	srv, err := b.Build()
 	if err != nil {
@@ -199,9 +274,9 @@ func (f form) start(b *toolkit.Builder) {
 	}
 	go func() {
 		<-srv.Draining()
-		close(draining)
+		f.noteShutdown()
 	}()
-	f.url, f.draining, f.ours = srv.ListenAddrs()[0].String(), draining, true
+	f.url, f.ours = srv.ListenAddrs()[0].String(), true
 	f.shutdown = sync.OnceValue(func() error {
 		srv.Drain()
 		return <-ended
