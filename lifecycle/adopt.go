@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +20,8 @@ import (
 //
 //	Active -> Enter -> (handler) -> Leave -> Idle -> Active -> ...
 //
-// It ends with Close, or goes back to fasthttp with GiveBack. What waits for a request
+// It ends with Close, or goes back to fasthttp with GiveBack. One of several requests at
+// a time begins with Multiplex. What waits for a request
 // has to be in a Read: the drain ends it by a FIN to its client and an io.EOF to its
 // reader; where there is no socket, and on Windows, by a read deadline.
 type Adopted struct {
@@ -36,54 +36,6 @@ func (s *Server) adopt(c *conn) *Adopted {
 	return a
 }
 
-// divert gives a new connection to who serves all of them in fasthttp's place, if
-// somebody does.
-func (s *Server) divert(nc net.Conn) bool {
-	if s.Divert == nil {
-		return false
-	}
-	c := s.conns.get(nc)
-	if c.refused != admitted {
-		return false
-	}
-	if s.DivertPrefix != "" {
-		_, overTLS := nc.(*tls.Conn)
-		if overTLS || !canShut || rawConn(nc) == nil || c.word.Load() >= oneRequest {
-			return false
-		}
-		go s.sniff(c)
-		return true
-	}
-	s.Divert(s.adopt(c))
-	return true
-}
-
-// sniff has a connection served once it is known by whom.
-func (s *Server) sniff(c *conn) {
-	begins, buf, timed := false, make([]byte, len(s.DivertPrefix)), false
-	err := s.awaitInput(c, func(fd uintptr) (enough bool) {
-		n, in := peek(fd, buf)
-		begins = n > 0 && strings.HasPrefix(s.DivertPrefix, string(buf[:n]))
-		if enough = in == inputEnded || n > 0 && !begins || n == len(buf); !enough && begins && !timed {
-			timed = true
-			_ = c.SetReadDeadline(time.Now().Add(s.prefaceTimeout()))
-		}
-		return enough
-	})
-	switch {
-	case err == nil && begins:
-		s.Divert(s.adopt(c))
-	case err == nil, timed && isTimeout(err):
-		if s.connState != nil {
-			s.connState(c.Conn, fasthttp.StateNew)
-		}
-		s.serveByFasthttp(c.Conn)
-	default:
-		_ = c.Close()
-		s.removeConn(c)
-	}
-}
-
 // HandOver takes the connection of a request, which is being handled and is not
 // answered, out of fasthttp's hands: to is called once fasthttp has let go of it, in
 // a goroutine of its own that ends with it, and had better not block. unread is what
@@ -96,15 +48,22 @@ func (s *Server) sniff(c *conn) {
 // HandOver reports false, and does nothing, for a connection that is not from a
 // listener of this Server.
 //
-// For HTTP.ConnState the connection is hijacked.
+// For HTTP.ConnState the connection is hijacked, before to is called.
 func (s *Server) HandOver(ctx *fasthttp.RequestCtx, to func(a *Adopted, unread []byte)) bool {
 	c := s.conns.get(ctx.Conn())
 	if c == nil {
 		return false
 	}
 	a := s.adopt(c)
+	if s.connState != nil {
+		c.letGo = make(chan struct{})
+	}
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(hc net.Conn) {
+		if c.letGo != nil {
+			<-c.letGo
+			c.letGo = nil
+		}
 		to(a, readBuffered(hc))
 		// When a hijack handler returns, fasthttp closes the connection, unless
 		// KeepHijackedConns says otherwise for all of them. It does nothing else that
@@ -129,12 +88,16 @@ func readBuffered(nc net.Conn) (all []byte) {
 	}
 }
 
-// Conn is the connection, as fasthttp would have served it. To read and to write is
+// Conn is the connection, as it was accepted. To read and to write is
 // for who serves it; to close it is not: see Close.
-func (a *Adopted) Conn() net.Conn { return a.c.Conn }
+func (a *Adopted) Conn() net.Conn { return below(a.c.Conn) } // what was to be replayed has been read
 
 // RemoteAddr is the client's address: that of the connection's preface, or its own.
 func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
+
+// Listener is what the connection was accepted from: one of Server.Listeners, one given
+// to ServeListener, or one opened for Addrs.
+func (a *Adopted) Listener() net.Listener { return a.c.from.Listener }
 
 // Adopt takes over a connection that fasthttp has given to a handler of its NextProto,
 // which must not return before the connection has been closed. It returns nil for one
@@ -294,13 +257,19 @@ func (a *Adopted) Idle() { a.s.rest(a.c, a.s.now()) }
 func (a *Adopted) Hijacked() { a.s.hijack(a.c) }
 
 // Close closes the connection. A client that is still sending gets to read its last
-// response all the same: see the package documentation. It may be called again.
-func (a *Adopted) Close() error {
+// response all the same: see the package documentation. After the drain's deadline, and
+// before Leave, it is cut: the response is not whole. It may be called again.
+func (a *Adopted) Close() (err error) {
 	c := a.c
-	if word := c.word.Load(); c.multiplexed() || stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)) {
+	switch word := c.word.Load(); {
+	case stateOf(word) == StateActive && word&flagInside != 0 && a.s.ctx.Err() != nil:
+		c.cut()
+	case c.multiplexed(), stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)):
 		c.lingerAfter()
+		fallthrough
+	default:
+		err = c.Close()
 	}
-	err := c.Close()
 	a.s.removeConn(c)
 	return err
 }
@@ -334,7 +303,7 @@ func (a *Adopted) GiveBack(unread []byte) {
 		// fasthttp would wait as on a new connection: for its read timeout, not for the
 		// idle one.
 		if len(unread) == 0 && rawConn(c.Conn) != nil && canShut &&
-			s.awaitInput(c, func(fd uintptr) bool { return look(fd) != inputNone }) != nil {
+			s.awaitInput(c) != nil {
 			_ = c.Close()
 			s.setConnState(c.Conn, fasthttp.StateClosed)
 			return
@@ -343,9 +312,9 @@ func (a *Adopted) GiveBack(unread []byte) {
 	}()
 }
 
-// awaitInput waits until enough has come for fasthttp to read, on a connection that has
+// awaitInput waits until there is something for fasthttp to read, on a connection that has
 // a socket. It fails when the idle timeout is over, or the connection is.
-func (s *Server) awaitInput(c *conn, enough func(fd uintptr) bool) error {
+func (s *Server) awaitInput(c *conn) error {
 	rc, err := rawConn(c.Conn).SyscallConn()
 	if err != nil {
 		return err
@@ -353,7 +322,7 @@ func (s *Server) awaitInput(c *conn, enough func(fd uintptr) bool) error {
 	if end := s.idleTimeoutOver(s.now()); end != maxTime {
 		_ = c.SetReadDeadline(s.epoch.Add(end))
 	}
-	err = rc.Read(enough)
+	err = rc.Read(func(fd uintptr) bool { return look(fd) != inputNone })
 	if isTimeout(err) && stateOf(c.word.Load()) == StateIdle && !s.end(c) {
 		err = nil // something has come after all; one that is to be parked is closed
 	}
@@ -374,7 +343,7 @@ func (s *Server) replay(c *conn, unread []byte) *conn {
 	}
 	r := replayed{c.Conn, unread}
 	again := &conn{
-		Conn: &r, id: c.id, accepted: c.accepted, ip: c.ip, input: c.input,
+		Conn: &r, id: c.id, from: c.from, accepted: c.accepted, ip: c.ip, input: c.input,
 		route: c.route, routeLen: c.routeLen,
 	}
 	if _, ok := c.Conn.(*tls.Conn); ok {

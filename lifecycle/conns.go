@@ -90,6 +90,7 @@ type conn struct {
 	net.Conn
 	key      unsafe.Pointer // of Conn; see table
 	id       uint64
+	from     *listener
 	accepted time.Duration // like all times here since the server's epoch
 	silence  *time.Timer   // ends a connection that sends nothing; nil where nothing does
 
@@ -104,6 +105,7 @@ type conn struct {
 
 	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
 	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	letGo    chan struct{}             // closed when fasthttp has said that it is hijacked; nil where nobody listens
 	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
@@ -317,6 +319,15 @@ func (c *conn) lookAtInput() (came bool) {
 // record that may be a request's.
 func (c *conn) halfRecord() bool { return c.input != nil && c.seen.Load() != c.input.n.Load() }
 
+// cut ends the connection whatever it is at. A response under way is reset: one of an
+// HTTP/1.0 client has no other sign that it is not whole.
+func (c *conn) cut() {
+	if word := c.word.Load(); stateOf(word) == StateActive && word&flagRoute != 0 {
+		resetAtClose(c.Conn)
+	}
+	cut(c.Conn)
+}
+
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {
 	for {
@@ -397,6 +408,9 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	}
 	if s.connState != nil {
 		s.connState(nc, st)
+		if c := s.conns.get(nc); st == fasthttp.StateHijacked && c != nil && c.letGo != nil {
+			close(c.letGo)
+		}
 	}
 }
 
@@ -427,9 +441,9 @@ func (s *Server) rest(c *conn, now time.Duration) {
 // addConn takes a connection that has just been accepted. It reports false, and
 // leaves it alone, if that is one too many even to be refused. Whose it is, only its
 // preface tells, if it has one.
-func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
+func (s *Server) addConn(nc net.Conn, from *listener, hasPreface bool) bool {
 	now := s.now()
-	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
+	c := &conn{Conn: nc, from: from, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
 	ok := s.limits.admit()
 	if !ok {

@@ -71,9 +71,12 @@
 // # Another server beside fasthttp
 //
 // Server.HandOver takes a connection out of fasthttp's hands, and Server.Divert a new
-// one, for another server, such as an http.Server, which this package does not know.
+// one, or with DivertIf those that begin in some way, for another server, such as an
+// http.Server, which this package does not know.
 // Adopted is how that tells what becomes of it, so that the contract holds for it too,
-// and how it goes back. Package toolkit/nethttp is built on it.
+// and how it goes back. A connection that carries several requests at a time, as HTTP/2
+// does, is active while one of them is under way, and ends in its protocol's own way: see
+// Adopted.Multiplex. Package toolkit/nethttp is built on it.
 //
 // # A close that destroys no response
 //
@@ -129,7 +132,8 @@
 //  10. RequestCtx.Done and Context stay open until the deadline, which is
 //     DrainTimeout after the end of ShutdownDelay.
 //  11. At the deadline they end; handlers have AbortTimeout to answer; then every
-//     connection is cut, and nothing more is served.
+//     connection is cut, and nothing more is served. What is cut within a response
+//     does not look whole: over plain TCP that is a reset.
 //  12. Run then returns an error that is ErrDrainTimeout; Report says what was cut.
 //  13. Exit hooks run one after the other, last registered first, each with its
 //     timeout, panics caught, errors joined. Hooks that they register and work

@@ -44,7 +44,7 @@ func (s *Server) ShutdownWithContext(ctx context.Context) error {
 	return s.report.Err
 }
 
-// Close ends everything now: contexts are cancelled and connections cut. It does
+// Close ends everything now: connections are cut and contexts cancelled. It does
 // not wait; Run runs the exit hooks and returns. It always returns nil.
 func (s *Server) Close() error {
 	s.force("Close")
@@ -291,12 +291,13 @@ func (s *Server) signalChange() {
 }
 
 // abort ends what is left: contexts first, then, after AbortTimeout, every
-// connection. A drain that was forced gives no time. It returns why, and that it was
-// forced, if it was in the end.
+// connection. A drain that was forced gives no time, and ends connections first: what
+// returns when its context ends must not end its response in good order. It returns
+// why, and that it was forced, if it was in the end.
 func (s *Server) abort(why error) error {
-	s.cancel(why)
-	s.cancelRequests()
 	if errors.Is(why, ErrDrainTimeout) {
+		s.cancel(why)
+		s.cancelRequests()
 		switch err := s.awaitAbort(); {
 		case err == nil:
 			return why
@@ -307,11 +308,13 @@ func (s *Server) abort(why error) error {
 	s.cutting.Store(true)
 	s.noteCut()
 	s.conns.each(func(c *conn) bool {
-		cut(c.Conn)
+		c.cut()
 		return true
 	})
 	s.cutParked()
 	s.lingering.cut()
+	s.cancel(why)
+	s.cancelRequests()
 	s.awaitUnwinding()
 	return why
 }

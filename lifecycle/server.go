@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,8 @@ type Server struct {
 	// Listeners are served as they are, beside Addrs. Run closes them. When a
 	// *net.TCPListener or *net.UnixListener ends, what waits in its queue is still
 	// served; of another kind, as tls.NewListener makes it, the queue cannot be known.
-	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best.
+	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best. A slice that is empty, but
+	// not nil, says that there are none yet: ServeListener will bring them.
 	Listeners []net.Listener
 
 	// ParkAfter is how long a connection may be idle before it is parked, up to half
@@ -180,16 +182,18 @@ type Server struct {
 	// Divert, if set, is called with each new connection, which it serves in fasthttp's
 	// place: for a server whose requests are all for another one, such as an
 	// http.Server. It must not block: an accept loop may be calling. It is spared those
-	// that are refused, and gets those back that were parked. HTTP.ConnState hears nothing
-	// of what Divert gets.
-	Divert func(a *Adopted)
+	// that are refused, and gets those back that were parked. unread is what was read of
+	// the connection for DivertIf: then it is active, as for HandOver, and its first request
+	// counted. For HTTP.ConnState it is hijacked.
+	Divert func(a *Adopted, unread []byte)
 
-	// DivertPrefix, if set, is what connections begin with that Divert gets: for another
-	// protocol beside HTTP/1. Those over TLS, and those that have had a request, go to
-	// fasthttp, and so does what begins otherwise, once that is known; for a part of the
-	// prefix alone HTTP.ReadTimeout is waited, or 10 s. Nothing is read for it. On sockets,
-	// and not on Windows; elsewhere Divert gets none.
-	DivertPrefix string
+	// DivertIf, if set, says by the first bytes that come on a new connection, up to 2 kB,
+	// whether it is for Divert. It must not keep begin. It is called in a goroutine of the
+	// connection's own, and again for one that was parked. Nothing is taken from a TCP or
+	// Unix socket, so that fasthttp serves that itself. Others, as over TLS, are read, and
+	// fasthttp gets a connection that begins with what was read: for HTTP.ConnState they
+	// are then as one that was parked. HTTP.ReadTimeout is the time for it.
+	DivertIf func(begin []byte) bool
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it
 	// happens: it must be safe for concurrent use, and quick. A panic of it is
@@ -354,7 +358,7 @@ func (s *Server) check() error {
 	if s.HTTP == nil || s.HTTP.Handler == nil {
 		errs = append(errs, errors.New("lifecycle: Server.HTTP has no Handler"))
 	}
-	if len(s.Addrs)+len(s.Listeners) == 0 {
+	if len(s.Addrs) == 0 && s.Listeners == nil {
 		errs = append(errs, errors.New("lifecycle: Server has neither Addrs nor Listeners"))
 	}
 	if s.ParkAfter < 0 {
@@ -380,21 +384,32 @@ func (s *Server) check() error {
 // acceptLoop serves a listener until it has ended. A listener that ends by itself
 // takes the server with it: half a server is worse than one that is restarted.
 func (s *Server) acceptLoop(l *listener) {
-	defer s.signalChange()
-	defer s.accepting.Add(-1)
-	err := s.HTTP.Serve(l)
-	if l.ending.Load() {
+	err := s.accept(l)
+	if err == nil {
 		return
 	}
-	if err == nil {
-		err = net.ErrClosed
-	}
 	err = fmt.Errorf("%w: %v: %w", errListener, l.Addr(), err)
-	s.emit(Event{Kind: EventListenFail, Addr: l.Addr(), Err: err})
 	s.mu.Lock()
 	s.listenErr = errors.Join(s.listenErr, err)
 	s.mu.Unlock()
 	s.beginDrain(err.Error())
+}
+
+// accept serves a listener until it has ended. It returns nil if the drain has ended
+// it, else what has.
+func (s *Server) accept(l *listener) error {
+	defer s.signalChange()
+	defer s.accepting.Add(-1)
+	err := s.HTTP.Serve(l)
+	if l.ending.Load() {
+		return nil
+	}
+	if err == nil {
+		err = cmp.Or(l.failed, net.ErrClosed)
+	}
+	_ = l.Close()
+	s.emit(Event{Kind: EventListenFail, Addr: l.Addr(), Err: err})
+	return err
 }
 
 func (s *Server) closeListeners() {

@@ -56,7 +56,7 @@ func look(fd uintptr) input {
 	return in
 }
 
-// peek is look, and copies the first bytes of it.
+// peek is look, with a copy of what waits.
 func peek(fd uintptr, b []byte) (n int, in input) {
 	n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	switch {

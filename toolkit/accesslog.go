@@ -12,8 +12,8 @@ import (
 )
 
 // logAccess writes a line for each request that fasthttp could read, at level info,
-// 5xx at error, those of the health endpoints at debug. One that strict, MaxInFlight or
-// LimitInFlight has refused says why, as "refused"; those of the latter two are at warn. A line that the logger
+// 5xx at error, those of probes at debug. One that strict, MaxInFlight or LimitInFlight
+// has refused says why, as "refused"; those of the latter two are at warn. A line that the logger
 // would drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
@@ -33,6 +33,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if c, ok := ctx.UserValue(clientIPKey{}).(*clientIP); ok {
 			proxied = c.Addr
 		}
+		fields, _ := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler)
 		began := ctx.Time()
 		next(ctx)
 
@@ -42,7 +43,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		} else {
 			if m := matchedOf(ctx); m != nil {
 				route = m.pattern
-				if m.health {
+				if m.probe {
 					level = zerolog.DebugLevel
 				}
 			}
@@ -58,7 +59,8 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if e == nil {
 			return
 		}
-		e.Bytes("method", method).
+		withFields(e, fields).
+			Bytes("method", method).
 			Bytes("path", path).
 			Str("route", route).
 			Int("status", code)

@@ -77,6 +77,9 @@ type Builder struct {
 	routes  []route
 	netHTTP []netRoute
 	early   []error // of bad prefixes, and of With
+
+	extensions []Extension
+	onBuild    []func(*Server) error
 }
 
 // config is what the Builder's scalars and lists say.
@@ -129,6 +132,7 @@ type config struct {
 	logger     zerolog.Logger
 	accessLog  bool
 	middleware []Middleware
+	observers  []Observer
 
 	notFound, methodNotAllowed fasthttp.RequestHandler
 
@@ -512,25 +516,6 @@ func (b *Builder) Configure(f func(*fasthttp.Server)) *Builder {
 	return b
 }
 
-// Extension makes its calls on a Builder, and returns what is wrong with its own
-// options, which Build then returns.
-type Extension func(b *Builder) error
-
-// With has each extension make its calls, now and in this order. A package that mounts
-// routes, hooks and middleware of its own offers one.
-func (b *Builder) With(extensions ...Extension) *Builder {
-	for i, extend := range extensions {
-		if extend == nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: extension %d is nil", i))
-			continue
-		}
-		if err := extend(b); err != nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: %w", err))
-		}
-	}
-	return b
-}
-
 // Run builds the server and runs it until it is drained, driven by Signals. A
 // main function that ends with it gets its exit code from lifecycle.ExitCode.
 func (b *Builder) Run() error {
@@ -547,6 +532,7 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
+	b = b.extended()
 	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
@@ -577,6 +563,9 @@ func (b *Builder) Build() (*Server, error) {
 	s.warnings = b.warnings(h, s.Server, replaced)
 	if d != nil {
 		s.mount(b, d)
+	}
+	if err := b.tell(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -641,6 +630,11 @@ func (b *Builder) mistakes() (errs []error) {
 	for i, m := range b.middleware {
 		if m == nil {
 			wrong("Use: middleware %d is nil", i)
+		}
+	}
+	for i, o := range b.observers {
+		if o.Native == nil || o.Net == nil {
+			wrong("Observe: observer %d lacks a function", i)
 		}
 	}
 	for i, f := range b.configure {

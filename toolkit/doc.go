@@ -21,7 +21,11 @@
 //
 // Around every handler are, outermost first:
 //
-//	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
+//	RequestID(observers(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes))))))))
+//
+// What not every server needs is in packages of its own, which With adds: metrics,
+// traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
+// away from them.
 //
 // Use takes middleware: an application's own, and Timeout, Compress, CORS, SecurityHeaders,
 // ETag and LimitInFlight, in an order that Middleware tells of. Static and StaticFS serve

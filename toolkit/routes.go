@@ -20,7 +20,7 @@ type route struct {
 	wrap    []Middleware // of the groups around it, outermost first
 	maxBody int          // 0: the server's
 	static  *static      // in the handler's place
-	health  bool         // a health endpoint of ours
+	probe   bool         // see Probe
 }
 
 // Handle mounts a handler for a method and a path. Paths are those of
@@ -202,7 +202,7 @@ func (g *Group) mistake(format string, args ...any) {
 type matched struct {
 	server  *Server
 	pattern string // "" where there is no route
-	health  bool
+	probe   bool
 }
 
 type matchedKey struct{}
@@ -230,8 +230,11 @@ func FromRequest(ctx *fasthttp.RequestCtx) *Server {
 	return nil
 }
 
-func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
-	m := &matched{server: s, pattern: pattern, health: health}
+func (s *Server) match(pattern string, probe bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	m := &matched{server: s, pattern: pattern, probe: probe}
+	if pattern != "" && s.observed {
+		h = noteRoute(m, h)
+	}
 	return func(ctx *fasthttp.RequestCtx) {
 		ctx.SetUserValue(matchedKey{}, m)
 		h(ctx)
@@ -241,6 +244,8 @@ func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) f
 // route builds the router and all middleware around it.
 func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fasthttp.RequestHandler, error) {
 	r := router.New()
+	probes := probesOf(routes)
+	s.observed = len(b.observers) > 0
 	var errs []error
 	for _, rt := range routes {
 		errs = append(errs, s.add(r, rt))
@@ -260,7 +265,7 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 		h = s.match("", false, h) // until the router knows better
 	}
 	if b.maxInFlight > 0 {
-		h = s.limitInFlight(b, h)
+		h = s.limitInFlight(b, probes, h)
 	}
 	h = s.recoverPanics(h)
 	if b.strict {
@@ -268,6 +273,9 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 	}
 	if b.accessLog {
 		h = s.logAccess(h)
+	}
+	if s.observed {
+		h = s.observe(b.observers, probes, h)
 	}
 	h = requestID(h)
 	if proxies != nil {
@@ -286,6 +294,9 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 	}()
 	if strings.ToUpper(rt.method) != rt.method {
 		return fmt.Errorf("toolkit: %s(%q, %q): methods are in upper case (RFC 9110, section 9.1)", rt.call, rt.method, rt.path)
+	}
+	if rt.probe && strings.ContainsRune(rt.path, '{') {
+		return fmt.Errorf("toolkit: %s(%q): a parameter", rt.call, rt.path)
 	}
 	if rt.static != nil {
 		if rt.handler, err = rt.static.handler(func(ctx *fasthttp.RequestCtx) { r.NotFound(ctx) }); err != nil {
@@ -307,7 +318,7 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, rt.path, err)
 		}
 	}
-	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health, h))
+	r.Handle(rt.method, rt.path, s.match(rt.path, rt.probe, h))
 	return nil
 }
 

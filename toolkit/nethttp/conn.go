@@ -55,9 +55,17 @@ type based interface{ base() *conn }
 
 func (c *conn) base() *conn { return c }
 
+// adoptedOf is what a connection of one of the http.Servers is to package lifecycle.
+func adoptedOf(nc net.Conn) *lifecycle.Adopted {
+	if c, ok := nc.(*streams); ok {
+		return c.adopted
+	}
+	return nc.(based).base().adopted
+}
+
 func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read, resting: len(read) == 0}
-	c.fresh = s.clear && len(read) == 0
+	c.fresh = s.clear && strings.HasPrefix(prefaceHead, string(read[:min(len(read), len(prefaceHead))]))
 	switch c.Conn.(type) {
 	case interface{ ConnectionState() tls.ConnectionState }:
 		return &tlsConn{c}
@@ -138,6 +146,10 @@ func (c *conn) read(p []byte) (int, error) {
 		c.fresh = false
 		return c.readFirst(p)
 	}
+	return c.readOn(p)
+}
+
+func (c *conn) readOn(p []byte) (int, error) {
 	if len(c.unread) == 0 {
 		return c.Conn.Read(p)
 	}
@@ -153,11 +165,11 @@ func (c *conn) read(p []byte) (int, error) {
 func (c *conn) readFirst(p []byte) (n int, err error) {
 	for err == nil && n < len(prefaceHead) && n < len(p) && strings.HasPrefix(prefaceHead, string(p[:n])) {
 		var more int
-		more, err = c.Conn.Read(p[n:])
+		more, err = c.readOn(p[n:])
 		n += more
 	}
 	if c.gone = c.server.beginsHTTP2(c.Conn, p[:n]); c.gone {
-		c.server.takeHTTP2(c.adopted, bytes.Clone(p[:n]))
+		c.server.takeHTTP2(c.adopted, append(bytes.Clone(p[:n]), c.unread...))
 		return 0, io.EOF
 	}
 	return n, err
@@ -191,6 +203,8 @@ func (c *conn) Close() error {
 	}
 	return c.adopted.Close()
 }
+
+func (c *conn) overdue() bool { return c.server.overdue() && !c.hijacked.Load() }
 
 func (c *conn) lastResponse(h http.Header) {
 	if c.adopted.Last() {

@@ -166,20 +166,20 @@ func (s *server) serveNegotiated(nc net.Conn) error {
 	return nil
 }
 
-// takeFresh gives a new connection to one of the two http.Servers.
-func (s *server) takeFresh(a *lifecycle.Adopted) {
+// takeNew gives a new connection to one of the two http.Servers.
+func (s *server) takeNew(a *lifecycle.Adopted, read []byte) {
 	nc, ok := a.Conn().(secure)
 	if !ok || !s.overTLS {
-		s.take(a, nil)
+		s.take(a, read)
 		return
 	}
 	go func() {
 		s.handshake(nc) // what fails there, the first read says
 		if nc.ConnectionState().NegotiatedProtocol == "h2" {
-			s.takeHTTP2(a, nil)
+			s.takeHTTP2(a, read)
 			return
 		}
-		s.take(a, nil)
+		s.take(a, read)
 	}()
 }
 
@@ -264,7 +264,12 @@ func (s *server) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	resp := &Stream{r: Response{ResponseWriter: w, conn: c}, timeout: s.WriteTimeout}
 	if h := s.Route(r.Method, r.RequestURI); h != nil {
-		h.ServeHTTP(resp, r)
+		asked := resp.r.requestFor(r)
+		h.ServeHTTP(resp, asked)
+		r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+		if resp.r.cutShort(r) {
+			panic(http.ErrAbortHandler)
+		}
 	} else {
 		s.serveNativeStream(resp, r, c)
 	}

@@ -1,33 +1,60 @@
 // Package nethttp serves net/http handlers, faithfully, under the life of a
 // lifecycle.Server: by a real http.Server behind the same listeners.
 //
-// A request is for one of two servers, which the route says. fasthttp reads the header
-// of one for net/http, and leaves its body alone; its connection is then taken out of
-// fasthttp's hands and given to the http.Server, together with the bytes that fasthttp
-// has read, and stays there. Requests for native handlers are answered there too, with
+// A request is for one of two servers, which the route says. A connection begins in the
+// one that its first request is for. fasthttp reads the header of a later one for
+// net/http, and leaves its body alone; its connection is then taken out of fasthttp's
+// hands and given to the http.Server, together with the bytes that fasthttp has read, and
+// stays there. Requests for native handlers are answered there too, with
 // a RequestCtx made of the http.Request; after eight of them in a row the connection
 // goes back. A connection whose requests are all of one kind is handed over once, or
 // never.
 //
 // The http.Server's connections are in the lifecycle.Server's table, and its drain holds
 // for them, line by line: the http.Server's own Shutdown is not used. They are parked as
-// others are. HTTP/2 is off.
+// others are. A context of a request ends with the drain's deadline, too: what a handler
+// that returns then has begun before, and without a Content-Length, is cut, so that nobody
+// takes it for the whole.
 //
-// Handlers see what they see in net/http, with these differences: a request whose header
-// fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
-// answer; the http.ResponseWriter is a Response, on which http.MaxBytesReader cannot have
-// the connection closed; a connection that is hijacked is not the *net.TCPConn or
-// *tls.Conn itself, which NetConn returns.
+// # HTTP/2
+//
+// It is spoken over TLS, by ALPN, and without TLS by clients that know it beforehand
+// (RFC 9113, section 3.3), unless Mount.HTTP says otherwise: for handlers of both kinds.
+// net/http's own server speaks it. Each stream is a request, with its own limits and its
+// own end: what fails, times out or panics there ends the stream, and the others go on.
+// The table has one entry a connection: active while a stream is open or its handler
+// runs, with the route of the oldest one. The connections are not parked.
+//
+// The drain holds for them so: where a response of HTTP/1 says Connection: close, the
+// client is sent a GOAWAY that asks it to open no more streams, all at the drain's
+// begin, and those that connect after that with their first response. Streams that are
+// on their way, or run, are served. A PING tells when the client knows. After its last
+// call, and then, an idle connection gets the GOAWAY that says which stream was the
+// last (RFC 9113, section 6.8; net/http's own server sends that one only, at once, and
+// closes a second later), a FIN and an end in good order. MaxConnAge and
+// HTTP.MaxRequestsPerConn ask clients to leave in the same way.
+//
+// # What differs
+//
+// Handlers see what they see in net/http, with these differences: a request on a connection
+// that has asked for nothing but native routes so far has to please fasthttp too, which
+// refuses some that net/http reads, and others in other words (make conformance lists
+// them); the http.ResponseWriter is a Response; a connection that is hijacked is not the
+// *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
 // form; RequestCtx.Done does not end (lifecycle.Server's Context and ClientContext do);
 // ConnID and ConnRequestNum count nothing. A handler that hijacks a request other than
 // an Upgrade or a CONNECT, which go back to fasthttp at once, is answered with a 500.
-// No memory is shared with other requests.
+// By HTTP/2 no connection can be hijacked, which is a 501 for a native handler that tries,
+// RequestCtx.Conn has the stream's deadlines, and fields that are the connection's, such
+// as Connection: close, are left out of responses. No memory is shared with other
+// requests.
 package nethttp
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -46,7 +73,13 @@ type Mount struct {
 	// for the connections that it serves; their time begins when it gets them. Its
 	// Handler is not called: Route's is. It is not to be started, and not to be used
 	// for anything else. Where BaseContext is nil, contexts of requests end with the
-	// drain's deadline. Required.
+	// drain's deadline.
+	//
+	// Protocols says what is spoken; nil, where TLSNextProto is nil too, is HTTP/1 and
+	// HTTP/2, with and without TLS, and where that is not nil, HTTP/1 alone. NextProtos
+	// of the lifecycle.Server's TLSConfig, of which a copy is made, become what net/http
+	// makes of them. HTTP2 holds, and that of another HTTP/2 server in TLSNextProto does
+	// not. HTTP/2 without TLS, beside native routes, is for sockets, and not on Windows. Required.
 	HTTP *http.Server
 
 	// Route returns the handler of a request by its method and its target, as the
@@ -100,14 +133,11 @@ func (m Mount) On(life *lifecycle.Server) {
 	life.HTTP.Handler = s.handle
 	life.HTTP.HeaderReceived = s.headerReceived
 	s.startHTTP2()
-	s.observe()
-	switch {
-	case m.Fresh:
-		life.Divert = s.takeFresh
-	case s.clear:
-		life.DivertPrefix = prefaceHead
-		life.Divert = func(a *lifecycle.Adopted) { s.takeHTTP2(a, nil) }
+	life.Divert = s.takeNew
+	if !m.Fresh {
+		life.DivertIf = s.isForHTTP
 	}
+	s.observe()
 }
 
 // observe puts the server between the http.Server and the user's settings.
@@ -129,6 +159,14 @@ func (s *server) observe() {
 			connState(nc, st)
 		}
 	}
+}
+
+// isForHTTP says by a connection's first line whether the http.Server is to get it. It is
+// where all that names no native route is refused, in its own words.
+func (s *server) isForHTTP(begin []byte) bool {
+	method, rest, isLine := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte(" "))
+	target, _, _ := bytes.Cut(rest, []byte(" "))
+	return !isLine || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
 }
 
 // connContext puts a connection in its requests' contexts, with what the user's hook, if
@@ -204,6 +242,9 @@ func headerOf(h *fasthttp.RequestHeader) []byte {
 	return append(b, fields...)
 }
 
+// overdue reports whether the drain's deadline is over.
+func (s *server) overdue() bool { return s.life.Context().Err() != nil }
+
 // take gives a connection to the http.Server. What has been read of it begins with the
 // request that it was taken for, if any.
 func (s *server) take(a *lifecycle.Adopted, read []byte) {
@@ -266,7 +307,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.natives = 0
 	resp := &Response{ResponseWriter: w, conn: c}
-	h.ServeHTTP(resp, r)
+	asked := resp.requestFor(r)
+	h.ServeHTTP(resp, asked)
+	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+	if resp.cutShort(r) {
+		panic(http.ErrAbortHandler)
+	}
 	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
+	resp.noticeTooLarge()
 	c.adopted.Leave()
 }

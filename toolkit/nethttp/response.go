@@ -18,12 +18,15 @@ type Response struct {
 	conn   carrier
 	status int
 	size   int64
+	late   bool // it was begun after the drain's deadline
+	body   body // of the request, if it has one
 }
 
 // carrier is the connection of a response.
 type carrier interface {
 	RemoteAddr() net.Addr
 	lastResponse(h http.Header) // is asked before each, and puts on the last one that it is
+	overdue() bool              // the drain's deadline is over, and a response may be cut
 }
 
 // Status is the status of the response, 0 while there is none; 101 of a connection
@@ -44,10 +47,25 @@ func (w *Response) begin(status int) {
 	if w.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
+	w.noticeTooLarge()
 	w.status = status
+	w.late = w.conn.overdue()
 	if status != http.StatusSwitchingProtocols {
 		w.conn.lastResponse(w.Header())
 	}
+}
+
+// cutShort reports whether a handler that has returned may have done so because its
+// context has ended with the drain's deadline, in the middle of a response. In net/http
+// a context ends when nobody reads any more, so that handlers simply return then: here
+// their client must not take what it got for the whole. Where there is a Content-Length,
+// http.Server sees to that.
+func (w *Response) cutShort(r *http.Request) bool {
+	if w.status < http.StatusOK || w.late || !w.conn.overdue() {
+		return false
+	}
+	bodiless := r.Method == http.MethodHead || w.status == http.StatusNoContent || w.status == http.StatusNotModified
+	return !bodiless && w.Header().Get("Content-Length") == ""
 }
 
 // WriteHeader is as of any http.ResponseWriter.
@@ -59,7 +77,7 @@ func (w *Response) WriteHeader(status int) {
 func (w *Response) Write(p []byte) (int, error) {
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.Write(p)
-	w.size += int64(n)
+	w.wrote(int64(n))
 	return n, err
 }
 
@@ -67,7 +85,7 @@ func (w *Response) Write(p []byte) (int, error) {
 func (w *Response) WriteString(text string) (int, error) {
 	w.begin(http.StatusOK)
 	n, err := io.WriteString(w.ResponseWriter, text)
-	w.size += int64(n)
+	w.wrote(int64(n))
 	return n, err
 }
 
@@ -75,7 +93,7 @@ func (w *Response) WriteString(text string) (int, error) {
 func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
-	w.size += n
+	w.wrote(n)
 	return n, err
 }
 
@@ -85,7 +103,14 @@ func (w *Response) Flush() { _ = w.FlushError() }
 // FlushError is what http.ResponseController calls.
 func (w *Response) FlushError() error {
 	w.begin(http.StatusOK)
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	err := http.NewResponseController(w.ResponseWriter).Flush()
+	w.wrote(0)
+	return err
+}
+
+func (w *Response) wrote(n int64) {
+	w.size += n
+	w.body.shareTrailer()
 }
 
 // Hijack is for handlers that ask for an http.Hijacker.
@@ -119,6 +144,9 @@ func (w *Stream) Status() int { return w.r.Status() }
 
 // Size is as Response's.
 func (w *Stream) Size() int64 { return w.r.Size() }
+
+// LimitBody is as Response's.
+func (w *Stream) LimitBody(limit int64) { w.r.LimitBody(limit) }
 
 // RemoteAddr is as Response's.
 func (w *Stream) RemoteAddr() net.Addr { return w.r.RemoteAddr() }
