@@ -11,7 +11,7 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
-// logAccess writes a line for each request that fasthttp could read, at level info,
+// logAccess writes a line for each request that fasthttp could read: at level info,
 // 5xx at error, those of probes at debug. One that strict, MaxInFlight or LimitInFlight
 // has refused says why, as "refused"; those of the latter two are at warn. A line that the logger
 // would drop costs next to nothing.
