@@ -152,14 +152,9 @@ func (c *cors) add(origin string) error {
 }
 
 // saneToken accepts RFC 9110's tokens, section 5.6.2.
-func saneToken(name string) bool {
-	return name != "" && strings.Trim(name, tokenBytes) == ""
-}
+func saneToken(name string) bool { return name != "" && tokenBytes.only([]byte(name)) }
 
-const (
-	lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
-	tokenBytes     = lowerAndDigits + "ABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+-.^_`|~"
-)
+var tokenBytes = alphanumericAnd("!#$%&'*+-.^_`|~")
 
 func (c *cors) handler(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
@@ -254,7 +249,9 @@ func (c *cors) allowed(origin []byte) string {
 	return ""
 }
 
-// saneName accepts the labels of a DNS name.
+// saneName accepts the labels of a DNS name, in lower case.
 func saneName(name []byte) bool {
-	return len(name) > 0 && name[0] != '.' && len(bytes.Trim(name, lowerAndDigits+"-_.")) == 0
+	return len(name) > 0 && name[0] != '.' && nameBytes.only(name) && bytes.Equal(bytes.ToLower(name), name)
 }
+
+var nameBytes = alphanumericAnd("-_.")

@@ -160,68 +160,6 @@ func TestTheDeadlineEndsTheWait(t *testing.T) {
 	})
 }
 
-// Under any mix of those who enter, leave, wait and give up, no place is lost and none
-// is given twice.
-func TestPlacesAreNeitherLostNorMade(t *testing.T) {
-	const limit = 3
-	s := build(t, loopback().MaxInFlight(limit, 0).Get("/", hello))
-	var inside, entered atomic.Int64
-	var all sync.WaitGroup
-	for i := range 16 {
-		all.Go(func() {
-			for n := range 1000 {
-				if !s.inFlight.enter(s, time.Duration((i+n)%4) * 10 * time.Microsecond) {
-					continue
-				}
-				entered.Add(1)
-				if now := inside.Add(1); now > limit {
-					t.Errorf("%d are inside", now)
-				}
-				runtime.Gosched()
-				inside.Add(-1)
-				s.inFlight.leave()
-			}
-		})
-	}
-	all.Wait()
-	now, refused := s.InFlight()
-	if n := entered.Load() + int64(refused); n != 16*1000 || now != 0 || len(s.inFlight.handed) != 0 {
-		t.Errorf("%d entered, %d refused; %d in flight, %d places on their way", entered.Load(), refused, now, len(s.inFlight.handed))
-	}
-	if entered.Load() == 0 || refused == 0 {
-		t.Errorf("%d entered, %d refused: that tells nothing", entered.Load(), refused)
-	}
-}
-
-// That a server is at its limit is something to know, but no error of the server.
-func TestRequestsBeyondMaxInFlightAreLoggedAsRefused(t *testing.T) {
-	var log logs
-	g := newGate()
-	r := run(t, loopback().Logger(log.logger()).MaxInFlight(1, 0).Get("/", g.handle).
-		NetHTTP("/net", http.NotFoundHandler()))
-	first, late := r.dial(), r.dial()
-	first.send(getRequest)
-	<-g.entered
-	for _, path := range []string{"/", "/net"} {
-		if resp := late.get(path); resp.StatusCode != 503 {
-			t.Error(resp)
-		}
-	}
-	close(g.release)
-	first.reply("GET")
-	r.finish()
-	levels := map[any]int{}
-	for _, line := range log.lines(t, "request") {
-		levels[line["level"]]++
-		if line["status"] == 503.0 && (line["level"] != "warn" || line["refused"] != tooManyRequests) {
-			t.Errorf("logged %v", line)
-		}
-	}
-	if levels["warn"] != 2 || levels["info"] != 1 || len(levels) != 2 {
-		t.Errorf("lines by level: %v", levels)
-	}
-}
-
 // The routes of a group share a limit, others have none; who waits is served in order, and
 // refused when its time is over.
 func TestLimitInFlight(t *testing.T) {
@@ -327,4 +265,66 @@ func TestLimitInFlightEndsWithTheDrain(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Under any mix of those who enter, leave, wait and give up, no place is lost and none
+// is given twice.
+func TestPlacesAreNeitherLostNorMade(t *testing.T) {
+	const limit = 3
+	s := build(t, loopback().MaxInFlight(limit, 0).Get("/", hello))
+	var inside, entered atomic.Int64
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for n := range 1000 {
+				if !s.inFlight.enter(s, time.Duration((i+n)%4) * 10 * time.Microsecond) {
+					continue
+				}
+				entered.Add(1)
+				if now := inside.Add(1); now > limit {
+					t.Errorf("%d are inside", now)
+				}
+				runtime.Gosched()
+				inside.Add(-1)
+				s.inFlight.leave()
+			}
+		})
+	}
+	all.Wait()
+	now, refused := s.InFlight()
+	if n := entered.Load() + int64(refused); n != 16*1000 || now != 0 || len(s.inFlight.handed) != 0 {
+		t.Errorf("%d entered, %d refused; %d in flight, %d places on their way", entered.Load(), refused, now, len(s.inFlight.handed))
+	}
+	if entered.Load() == 0 || refused == 0 {
+		t.Errorf("%d entered, %d refused: that tells nothing", entered.Load(), refused)
+	}
+}
+
+// That a server is at its limit is something to know, but no error of the server.
+func TestRequestsBeyondMaxInFlightAreLoggedAsRefused(t *testing.T) {
+	var log logs
+	g := newGate()
+	r := run(t, loopback().Logger(log.logger()).MaxInFlight(1, 0).Get("/", g.handle).
+		NetHTTP("/net", http.NotFoundHandler()))
+	first, late := r.dial(), r.dial()
+	first.send(getRequest)
+	<-g.entered
+	for _, path := range []string{"/", "/net"} {
+		if resp := late.get(path); resp.StatusCode != 503 {
+			t.Error(resp)
+		}
+	}
+	close(g.release)
+	first.reply("GET")
+	r.finish()
+	levels := map[any]int{}
+	for _, line := range log.lines(t, "request") {
+		levels[line["level"]]++
+		if line["status"] == 503.0 && (line["level"] != "warn" || line["refused"] != tooManyRequests) {
+			t.Errorf("logged %v", line)
+		}
+	}
+	if levels["warn"] != 2 || levels["info"] != 1 || len(levels) != 2 {
+		t.Errorf("lines by level: %v", levels)
+	}
 }
