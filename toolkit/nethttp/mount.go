@@ -1,5 +1,6 @@
 // Package nethttp serves net/http handlers, faithfully, under the life of a
-// lifecycle.Server: by a real http.Server behind the same listeners.
+// lifecycle.Server: by a real http.Server behind the same listeners. Server takes the
+// place of an http.Server in a program that has one; Mount is what it is built on.
 //
 // A request is for one of two servers, which the route says. fasthttp reads the header
 // of one for net/http, and leaves its body alone; its connection is then taken out of
