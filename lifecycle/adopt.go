@@ -1,10 +1,12 @@
 package lifecycle
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -31,20 +33,6 @@ func (s *Server) adopt(c *conn) *Adopted {
 	a := &Adopted{s, c}
 	c.adopted.Store(a)
 	return a
-}
-
-// divert gives a new connection to who serves all of them in fasthttp's place, if
-// somebody does.
-func (s *Server) divert(nc net.Conn) bool {
-	if s.Divert == nil {
-		return false
-	}
-	c := s.conns.get(nc)
-	if c.refused != admitted {
-		return false
-	}
-	s.Divert(s.adopt(c))
-	return true
 }
 
 // HandOver takes the connection of a request, which is being handled and is not
@@ -110,10 +98,98 @@ func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
 // to ServeListener, or one opened for Addrs.
 func (a *Adopted) Listener() net.Listener { return a.c.from.Listener }
 
+// Adopt takes over a connection that fasthttp has given to a handler of its NextProto,
+// which must not return before the connection has been closed. It returns nil for one
+// that is not from a listener of this Server, or is one too many: then fasthttp closes
+// it when the handler returns.
+func (s *Server) Adopt(nc net.Conn) *Adopted {
+	c := s.conns.get(nc)
+	if c == nil || c.refused != admitted {
+		return nil
+	}
+	return s.adopt(c)
+}
+
+// Multiplex is for a connection that carries several requests at a time, as HTTP/2
+// does, before the first of them. It is idle then, and is not parked any more. Each
+// request is told of by Active, also while others are under way. Enter may be called
+// again, to tell of another one that runs; Leave and Idle are for when the last of them
+// is over. All may be called from any goroutine, by one at a time.
+//
+// Where another connection would get a FIN, end is called, once, in a goroutine of its
+// own: it has to tell the client, and to see to it that Close is called. From then on
+// Active reports false. Before that the drain asks ready, again and again, until it
+// reports true, as when the client has confirmed that it will open no more: it must not
+// block.
+//
+// The request that the connection was handed over with, if any, is not counted: it was
+// HTTP/2's preface. Multiplex reports false, and does nothing, if there was another
+// before, or if the client has been sent a FIN already: then the connection is to be
+// closed.
+func (a *Adopted) Multiplex(ready func() bool, end func()) bool {
+	c := a.c
+	c.forgetRoute()
+	for {
+		word := c.word.Load()
+		st, requests := stateOf(word), word/oneRequest
+		if st == StateActive && requests > 0 {
+			requests--
+		}
+		if requests > 0 || st != StateNew && st != StateActive && st != stateWaking {
+			return false
+		}
+		c.farewell.Store(&multiplex{ready, end})
+		if c.word.CompareAndSwap(word, uint64(StateIdle)) {
+			c.since.Store(int64(a.s.now()))
+			if st == stateWaking {
+				a.s.restoreDeadline(c)
+			}
+			a.s.noticeIdle()
+			return true
+		}
+		c.farewell.Store(nil)
+	}
+}
+
+// multiplex is what ends a connection that carries several requests at a time.
+type multiplex struct {
+	ready func() bool
+	end   func()
+}
+
+// multiplexed reports whether the connection carries several requests at a time.
+func (c *conn) multiplexed() bool { return c.farewell.Load() != nil }
+
+// endMultiplexed is end for a connection that carries several requests at a time.
+func (s *Server) endMultiplexed(c *conn) (done bool) {
+	word := c.word.Load()
+	if st := stateOf(word); st != StateIdle {
+		return st == stateEnding
+	}
+	if hasInput(c.Conn) || !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding)) {
+		return false
+	}
+	go c.farewell.Load().end()
+	return true
+}
+
+// SetClientContext has ClientContext return what client returns, for a request that
+// has a context of its own: one of several on its connection. It is called at most
+// once.
+func (a *Adopted) SetClientContext(ctx *fasthttp.RequestCtx, client func() context.Context) {
+	ctx.SetUserValue(clientKey{}, sync.OnceValue(client))
+}
+
+type clientKey struct{}
+
 // Active is for the first byte of a request. buffered says that it was read together
 // with what was before it: the client pipelines. Active reports false for a request
 // that cannot be answered any more: its client has been sent a FIN.
 func (a *Adopted) Active(buffered bool) bool {
+	if a.c.multiplexed() && stateOf(a.c.word.Load()) == StateActive {
+		a.c.word.Add(oneRequest)
+		return true
+	}
 	if from := a.s.activate(a.c, a.s.now()); from == stateEnding || from == StateClosed {
 		return false
 	}
@@ -180,13 +256,19 @@ func (a *Adopted) Idle() { a.s.rest(a.c, a.s.now()) }
 func (a *Adopted) Hijacked() { a.s.hijack(a.c) }
 
 // Close closes the connection. A client that is still sending gets to read its last
-// response all the same: see the package documentation. It may be called again.
-func (a *Adopted) Close() error {
+// response all the same: see the package documentation. After the drain's deadline, and
+// before Leave, it is cut: the response is not whole. It may be called again.
+func (a *Adopted) Close() (err error) {
 	c := a.c
-	if word := c.word.Load(); stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)) {
+	switch word := c.word.Load(); {
+	case stateOf(word) == StateActive && word&flagInside != 0 && a.s.ctx.Err() != nil:
+		c.cut()
+	case c.multiplexed(), stateOf(word) == StateActive && (word&flagPipelines != 0 || hasInput(c.Conn)):
 		c.lingerAfter()
+		fallthrough
+	default:
+		err = c.Close()
 	}
-	err := c.Close()
 	a.s.removeConn(c)
 	return err
 }
@@ -217,26 +299,24 @@ func (a *Adopted) GiveBack(unread []byte) {
 		s.connState(c.Conn, fasthttp.StateNew)
 	}
 	go func() {
-		if s.awaitInput(c, len(unread) > 0) {
-			s.serveByFasthttp(c.Conn)
+		// fasthttp would wait as on a new connection: for its read timeout, not for the
+		// idle one.
+		if len(unread) == 0 && rawConn(c.Conn) != nil && canShut &&
+			s.awaitInput(c) != nil {
+			_ = c.Close()
+			s.setConnState(c.Conn, fasthttp.StateClosed)
 			return
 		}
-		_ = c.Close()
-		s.removeConn(c)
+		s.serveByFasthttp(c.Conn)
 	}()
 }
 
-// awaitInput waits until there is something for fasthttp to read, which would wait for
-// it as on a new connection: for its read timeout, not for the idle one. It reports
-// false when the idle timeout is over, or the connection is.
-func (s *Server) awaitInput(c *conn, some bool) bool {
-	sc := rawConn(c.Conn)
-	if some || sc == nil || !canShut {
-		return true
-	}
-	rc, err := sc.SyscallConn()
+// awaitInput waits until there is something for fasthttp to read, on a connection that has
+// a socket. It fails when the idle timeout is over, or the connection is.
+func (s *Server) awaitInput(c *conn) error {
+	rc, err := rawConn(c.Conn).SyscallConn()
 	if err != nil {
-		return false
+		return err
 	}
 	if end := s.idleTimeoutOver(s.now()); end != maxTime {
 		_ = c.SetReadDeadline(s.epoch.Add(end))
@@ -246,7 +326,7 @@ func (s *Server) awaitInput(c *conn, some bool) bool {
 		err = nil // something has come after all; one that is to be parked is closed
 	}
 	_ = c.SetReadDeadline(time.Time{})
-	return err == nil
+	return err
 }
 
 // replay puts an entry into the table whose connection begins with what has been read

@@ -199,27 +199,6 @@ func TestAdoptedContract(t *testing.T) {
 	}
 }
 
-// Divert spares fasthttp the connection.
-func TestDivert(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			s := &Server{LastCall: -1}
-			s.Divert = func(a *Adopted) { go other{s}.serve(a, nil) }
-			r := both(t, kind, s)
-			c := r.dial()
-			for _, path := range []string{"/x", "/other/back", "/other/1"} {
-				c.send("GET " + path + " HTTP/1.1\r\nHost: t\r\n\r\n")
-				c.want("other")
-			}
-			r.Drain()
-			c.wantEOF()
-			if err := r.wait(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
 // An adopted connection is parked as any other: who serves it sees a read fail.
 func TestAdoptedIsParked(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {

@@ -36,6 +36,9 @@ var ErrClientGone = errors.New("lifecycle: client has gone")
 // It is for the time of the handler. Every call in it returns the same context.
 func (s *Server) ClientContext(ctx *fasthttp.RequestCtx) context.Context {
 	s.init()
+	if own, ok := ctx.UserValue(clientKey{}).(func() context.Context); ok {
+		return own()
+	}
 	c := s.conns.get(ctx.Conn())
 	if c == nil { // not from a listener of ours
 		return s.ctx

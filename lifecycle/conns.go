@@ -78,6 +78,9 @@ type ConnInfo struct {
 	Age      time.Duration `json:"age_ns"`            // since it was accepted
 	Since    time.Duration `json:"since_ns"`          // how long it has been in State
 	Adopted  bool          `json:"adopted,omitempty"` // served by something else than fasthttp; see Adopted
+	// Multiplexed is set of one that carries several requests at a time, by HTTP/2. Route
+	// is then the one that has been under way for longest.
+	Multiplexed bool `json:"multiplexed,omitempty"`
 }
 
 // conn is the table's entry for a connection. Its net.Conn is the one that
@@ -100,9 +103,10 @@ type conn struct {
 
 	client atomic.Pointer[clientContext] // of the request under way, if it asked for one
 
-	adopted atomic.Pointer[Adopted]  // nil while fasthttp serves it
-	letGo   chan struct{}            // closed when fasthttp has said that it is hijacked; nil where nobody listens
-	remote  atomic.Pointer[net.Addr] // of the preface, if it had one; see remoteAddr
+	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
+	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	letGo    chan struct{}             // closed when fasthttp has said that it is hijacked; nil where nobody listens
+	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
 	// stateParking. It is his who ends that state.
@@ -256,6 +260,9 @@ func (c *conn) to(st ConnState, now time.Duration) (from ConnState) {
 // connection's reader by a deadline, it is never sure, and wants to be called
 // again until the connection has gone.
 func (s *Server) end(c *conn) (done bool) {
+	if c.multiplexed() {
+		return s.endMultiplexed(c)
+	}
 	if canShut && rawConn(c.Conn) != nil {
 		word := c.word.Load()
 		st := stateOf(word)
@@ -312,6 +319,15 @@ func (c *conn) lookAtInput() (came bool) {
 // record that may be a request's.
 func (c *conn) halfRecord() bool { return c.input != nil && c.seen.Load() != c.input.n.Load() }
 
+// cut ends the connection whatever it is at. A response under way is reset: one of an
+// HTTP/1.0 client has no other sign that it is not whole.
+func (c *conn) cut() {
+	if word := c.word.Load(); stateOf(word) == StateActive && word&flagRoute != 0 {
+		resetAtClose(c.Conn)
+	}
+	cut(c.Conn)
+}
+
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {
 	for {
@@ -340,6 +356,8 @@ func (c *conn) info(now time.Duration) ConnInfo {
 		Age:      now - c.accepted,
 		Since:    max(0, now-time.Duration(c.since.Load())),
 		Adopted:  c.adopted.Load() != nil,
+
+		Multiplexed: c.multiplexed(),
 	}
 }
 
@@ -586,12 +604,13 @@ func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 		s.errorHandler(ctx, err)
 		return
 	}
-	answerError(ctx, err)
+	AnswerError(ctx, err)
 }
 
-// answerError answers as fasthttp's own error handler does, which it does not
-// export, save that a body over the limit is a 413.
-func answerError(ctx *fasthttp.RequestCtx, err error) {
+// AnswerError answers where HTTP has no ErrorHandler: as fasthttp's own does, which it
+// does not export, save that a body over the limit is a 413. It is for an ErrorHandler
+// that has more to do than to answer.
+func AnswerError(ctx *fasthttp.RequestCtx, err error) {
 	var tooBig *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &tooBig):

@@ -129,7 +129,8 @@
 //  10. RequestCtx.Done and Context stay open until the deadline, which is
 //     DrainTimeout after the end of ShutdownDelay.
 //  11. At the deadline they end; handlers have AbortTimeout to answer; then every
-//     connection is cut, and nothing more is served.
+//     connection is cut, and nothing more is served. What is cut within a response
+//     does not look whole: over plain TCP that is a reset.
 //  12. Run then returns an error that is ErrDrainTimeout; Report says what was cut.
 //  13. Exit hooks run one after the other, last registered first, each with its
 //     timeout, panics caught, errors joined. Hooks that they register and work

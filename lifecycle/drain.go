@@ -44,7 +44,7 @@ func (s *Server) ShutdownWithContext(ctx context.Context) error {
 	return s.report.Err
 }
 
-// Close ends everything now: contexts are cancelled and connections cut. It does
+// Close ends everything now: connections are cut and contexts cancelled. It does
 // not wait; Run runs the exit hooks and returns. It always returns nil.
 func (s *Server) Close() error {
 	s.force("Close")
@@ -247,7 +247,7 @@ func (s *Server) endIdleConns() (next time.Duration) {
 			if st == StateNew {
 				c.lookAtInput() // of a TLS handshake
 			}
-		case st == StateIdle && c.halfRecord():
+		case st == StateIdle && s.mayComeYet(c):
 			over = now + segmentInterval
 		case st == StateNew && c.lookAtInput():
 			over = max(now+segmentInterval, s.lastCallOver(now))
@@ -260,6 +260,15 @@ func (s *Server) endIdleConns() (next time.Duration) {
 		return true
 	})
 	return next
+}
+
+// mayComeYet reports whether a request may be on its way on an idle connection whose last
+// call is over.
+func (s *Server) mayComeYet(c *conn) bool {
+	if f := c.farewell.Load(); f != nil {
+		return !s.aborting && !f.ready()
+	}
+	return c.halfRecord()
 }
 
 // keptInterval is how often the drain looks at kept hijacked connections.
@@ -282,12 +291,13 @@ func (s *Server) signalChange() {
 }
 
 // abort ends what is left: contexts first, then, after AbortTimeout, every
-// connection. A drain that was forced gives no time. It returns why, and that it was
-// forced, if it was in the end.
+// connection. A drain that was forced gives no time, and ends connections first: what
+// returns when its context ends must not end its response in good order. It returns
+// why, and that it was forced, if it was in the end.
 func (s *Server) abort(why error) error {
-	s.cancel(why)
-	s.cancelRequests()
 	if errors.Is(why, ErrDrainTimeout) {
+		s.cancel(why)
+		s.cancelRequests()
 		switch err := s.awaitAbort(); {
 		case err == nil:
 			return why
@@ -298,11 +308,13 @@ func (s *Server) abort(why error) error {
 	s.cutting.Store(true)
 	s.noteCut()
 	s.conns.each(func(c *conn) bool {
-		cut(c.Conn)
+		c.cut()
 		return true
 	})
 	s.cutParked()
 	s.lingering.cut()
+	s.cancel(why)
+	s.cancelRequests()
 	s.awaitUnwinding()
 	return why
 }

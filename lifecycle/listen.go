@@ -216,7 +216,7 @@ func (l *listener) take(nc net.Conn) net.Conn {
 		l.s.servePreface(tcp, nc)
 		return nil
 	}
-	if l.s.divert(nc) {
+	if l.s.diverts(nc) {
 		return nil
 	}
 	return nc

@@ -221,7 +221,7 @@ func (s *Server) parkIdleConns() {
 		st := stateOf(word)
 		switch {
 		case st != StateIdle && st != stateParking:
-		case time.Duration(c.since.Load()) > before, !parkable(c.Conn):
+		case time.Duration(c.since.Load()) > before, !parkable(c.Conn), c.multiplexed():
 		case word&flagPipelines != 0: // it has been idle since its response; see clock
 			now := s.now()
 			if c.word.CompareAndSwap(word, word&^flagPipelines) {

@@ -47,19 +47,6 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 	}()
 }
 
-// serveConn has a connection served that does not come from fasthttp's accept loop.
-func (s *Server) serveConn(nc net.Conn) {
-	if !s.divert(nc) {
-		s.serveByFasthttp(nc)
-	}
-}
-
-func (s *Server) serveByFasthttp(nc net.Conn) {
-	if errors.Is(s.HTTP.ServeConn(nc), fasthttp.ErrConcurrencyLimit) {
-		s.setConnState(nc, fasthttp.StateClosed) // of which it does not tell
-	}
-}
-
 // knowClient has the limit of a client's connections hold for one whose preface has
 // told whose it is. It reports false for one too many even to be refused.
 func (s *Server) knowClient(c *conn) bool {

@@ -179,8 +179,6 @@ func (s *Server) cutSlowResponse(c *conn, word uint64) {
 	}
 	s.pace.slowResponses.Add(1)
 	s.emit(Event{Kind: EventTooSlow, Name: "response", Addr: c.remoteAddr()})
-	if tcp, ok := rawConn(c.Conn).(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
+	resetAtClose(c.Conn)
 	cut(c.Conn)
 }

@@ -182,9 +182,18 @@ type Server struct {
 	// Divert, if set, is called with each new connection, which it serves in fasthttp's
 	// place: for a server whose requests are all for another one, such as an
 	// http.Server. It must not block: an accept loop may be calling. It is spared those
-	// that are refused, and gets those back that were parked. HTTP.ConnState hears nothing
-	// of what Divert gets.
-	Divert func(a *Adopted)
+	// that are refused, and gets those back that were parked. unread is what was read of
+	// the connection for DivertIf: then it is active, as for HandOver, and its first request
+	// counted. For HTTP.ConnState it is hijacked.
+	Divert func(a *Adopted, unread []byte)
+
+	// DivertIf, if set, says by the first bytes that come on a new connection, up to 2 kB,
+	// whether it is for Divert. It must not keep begin. It is called in a goroutine of the
+	// connection's own, and again for one that was parked. Nothing is taken from a TCP or
+	// Unix socket, so that fasthttp serves that itself. Others, as over TLS, are read, and
+	// fasthttp gets a connection that begins with what was read: for HTTP.ConnState they
+	// are then as one that was parked. HTTP.ReadTimeout is the time for it.
+	DivertIf func(begin []byte) bool
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it
 	// happens: it must be safe for concurrent use, and quick. A panic of it is

@@ -59,3 +59,10 @@ func cut(nc net.Conn) {
 	}
 	_ = nc.Close()
 }
+
+// resetAtClose has a TCP connection's close be a reset.
+func resetAtClose(nc net.Conn) {
+	if tcp, ok := rawConn(nc).(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}

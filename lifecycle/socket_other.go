@@ -19,6 +19,9 @@ func hasInput(net.Conn) bool { return false }
 // look cannot be had here.
 func look(uintptr) input { return inputNone }
 
+// peek cannot be had here.
+func peek(uintptr, []byte) (int, input) { return 0, inputNone }
+
 // connOf cannot be had here.
 func connOf(int) (net.Conn, error) { return nil, errors.ErrUnsupported }
 

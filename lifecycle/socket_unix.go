@@ -52,14 +52,20 @@ func shut(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) }
 // look reports what waits in the kernel to be read. It takes nothing.
 func look(fd uintptr) input {
 	var b [1]byte
-	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	_, in := peek(fd, b[:])
+	return in
+}
+
+// peek is look, with a copy of what waits.
+func peek(fd uintptr, b []byte) (n int, in input) {
+	n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	switch {
 	case n > 0 && err == nil:
-		return inputSome
+		return n, inputSome
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return inputNone
+		return 0, inputNone
 	}
-	return inputEnded
+	return 0, inputEnded
 }
 
 // readable reports whether bytes wait in the kernel to be read.

@@ -80,6 +80,9 @@ type Builder struct {
 	routes  []route
 	netHTTP []netRoute
 	early   []error // of bad prefixes, and of With
+
+	extensions []Extension
+	onBuild    []func(*Server) error
 }
 
 // config is what the Builder's scalars and lists say.
@@ -121,6 +124,7 @@ type config struct {
 	streamRequestBody  bool
 	keepAlive          bool
 	strict             bool
+	http2              bool
 
 	trusts        bool // TrustedProxies was called
 	trustHeader   string
@@ -131,6 +135,7 @@ type config struct {
 	logger     zerolog.Logger
 	accessLog  bool
 	middleware []Middleware
+	observers  []Observer
 
 	notFound, methodNotAllowed fasthttp.RequestHandler
 
@@ -170,6 +175,7 @@ func New() *Builder {
 		maxBodySize:       DefaultMaxBodySize,
 		keepAlive:         true,
 		strict:            true,
+		http2:             true,
 		logger:            zerolog.New(os.Stderr).Level(zerolog.InfoLevel).With().Timestamp().Logger(),
 		accessLog:         true,
 		livez:             "/livez",
@@ -513,25 +519,6 @@ func (b *Builder) Configure(f func(*fasthttp.Server)) *Builder {
 	return b
 }
 
-// Extension makes its calls on a Builder, and returns what is wrong with its own
-// options, which Build then returns.
-type Extension func(b *Builder) error
-
-// With has each extension make its calls, now and in this order. A package that mounts
-// routes, hooks and middleware of its own offers one.
-func (b *Builder) With(extensions ...Extension) *Builder {
-	for i, extend := range extensions {
-		if extend == nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: extension %d is nil", i))
-			continue
-		}
-		if err := extend(b); err != nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: %w", err))
-		}
-	}
-	return b
-}
-
 // Run builds the server and runs it until it is drained, driven by Signals. A
 // main function that ends with it gets its exit code from lifecycle.ExitCode.
 func (b *Builder) Run() error {
@@ -548,6 +535,7 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
+	b = b.extended()
 	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
@@ -578,6 +566,9 @@ func (b *Builder) Build() (*Server, error) {
 	s.warnings = b.warnings(h, s.Server, replaced)
 	if d != nil {
 		s.mount(b, d)
+	}
+	if err := b.tell(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -642,6 +633,11 @@ func (b *Builder) mistakes() (errs []error) {
 	for i, m := range b.middleware {
 		if m == nil {
 			wrong("Use: middleware %d is nil", i)
+		}
+	}
+	for i, o := range b.observers {
+		if o.Native == nil || o.Net == nil {
+			wrong("Observe: observer %d lacks a function", i)
 		}
 	}
 	for i, f := range b.configure {
@@ -720,8 +716,8 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		if len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 			return nil, errors.New("toolkit: TLSConfig: no certificate")
 		}
-		if slices.Contains(config.NextProtos, "h2") {
-			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which fasthttp does not speak: clients that choose it would get no answer")
+		if slices.Contains(config.NextProtos, "h2") && !b.speaksHTTP2() {
+			return nil, errors.New("toolkit: TLSConfig: NextProtos offers h2, which is spoken with NetHTTP only, and not after HTTP2(false): clients that choose it would get no answer")
 		}
 		return config, nil
 	case b.files != nil:
@@ -729,11 +725,11 @@ func (b *Builder) loadTLS() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("toolkit: TLS(%q, %q): %w", b.files.cert, b.files.key, err)
 		}
-		return &tls.Config{
-			Certificates: []tls.Certificate{cert},
-			MinVersion:   tls.VersionTLS12,
-			NextProtos:   []string{"http/1.1"},
-		}, nil
+		config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		if !b.speaksHTTP2() { // else nethttp offers what there is, in its order
+			config.NextProtos = []string{"http/1.1"}
+		}
+		return config, nil
 	}
 	return nil, nil //nolint:nilnil // no TLS is no error
 }
@@ -771,6 +767,9 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
 func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+	if b.accessLog {
+		h.ErrorHandler = s.logUnread(h.ErrorHandler)
+	}
 	if h.StreamRequestBody {
 		limitStreams(h)
 	}
@@ -804,7 +803,9 @@ func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader)
 				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
 			}
 		}
-		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
+		// A request without a body needs no further deadline. Its length is -2, that of a
+		// chunked body -1.
+		if n := h.ContentLength(); rc.ReadTimeout == 0 && (n > 0 || n == -1) {
 			rc.ReadTimeout = d
 		}
 		return rc

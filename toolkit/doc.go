@@ -21,7 +21,11 @@
 //
 // Around every handler are, outermost first:
 //
-//	RequestID(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes)))))))
+//	RequestID(observers(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes))))))))
+//
+// What not every server needs is in packages of its own, which With adds: metrics,
+// traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
+// away from them.
 //
 // NetHTTP mounts net/http handlers, which are served by a real http.Server in the same
 // life; see package nethttp.

@@ -48,7 +48,7 @@ func (s *Server) healthRoutes(b *Builder) (routes []route) {
 			continue
 		}
 		for _, method := range []string{fasthttp.MethodGet, fasthttp.MethodHead} {
-			routes = append(routes, route{call: "HealthPaths", method: method, path: e.path, handler: e.handler, health: true})
+			routes = append(routes, route{call: "HealthPaths", method: method, path: e.path, handler: e.handler, probe: true})
 		}
 	}
 	return routes
@@ -77,7 +77,7 @@ func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []*checker, timeout
 		if err != nil {
 			ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
 			fmt.Fprintf(ctx, "[-]%s failed\n", checks[i].name)
-			withError(s.log.Warn().Str("request_id", RequestID(ctx)).Str("check", checks[i].name), err).Msg("not ready")
+			s.withError(s.log.Warn().Str("request_id", RequestID(ctx)).Str("check", checks[i].name), err).Msg("not ready")
 			continue
 		}
 		fmt.Fprintf(ctx, "[+]%s ok\n", checks[i].name)

@@ -16,7 +16,19 @@ func Logger(ctx *fasthttp.RequestCtx) zerolog.Logger {
 	if s == nil {
 		return zerolog.Nop()
 	}
-	return s.log.With().Bytes("request_id", ctx.Request.Header.PeekBytes(headerRequestID)).Logger()
+	with := s.log.With().Bytes("request_id", ctx.Request.Header.PeekCanonical(headerRequestID))
+	if fields, ok := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler); ok {
+		with = with.EmbedObject(fields)
+	}
+	return with.Logger()
+}
+
+// withFields adds what LogFields holds, if anything.
+func withFields(e *zerolog.Event, fields zerolog.LogObjectMarshaler) *zerolog.Event {
+	if fields == nil {
+		return e
+	}
+	return e.EmbedObject(fields)
 }
 
 // httpLog takes what fasthttp itself logs: connections that failed, and what
@@ -60,12 +72,13 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	if e.Duration > 0 {
 		l = l.Dur("duration", e.Duration)
 	}
-	withError(l, e.Err).Msg(e.Kind.String())
+	s.withError(l, e.Err).Msg(e.Kind.String())
 }
 
-// withError adds an error to a line, and of a panic its stack.
-func withError(l *zerolog.Event, err error) *zerolog.Event {
+// withError adds an error to a line, and of a panic, which it counts, its stack.
+func (s *Server) withError(l *zerolog.Event, err error) *zerolog.Event {
 	if p, ok := errors.AsType[*lifecycle.PanicError](err); ok {
+		s.panics.Add(1)
 		l = l.Bytes("stack", p.Stack)
 	}
 	return l.Err(err)

@@ -301,3 +301,63 @@ func TestNetHTTPInMemory(t *testing.T) {
 		})
 	}
 }
+
+// A body beyond a limit, the handler's or the server's, closes its connection, as in
+// net/http; and a client that waits for a 100 is answered before it has sent it.
+func TestNetHTTPBodiesBeyondALimit(t *testing.T) {
+	handlers := map[string]http.HandlerFunc{
+		"/reader": func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, 3)
+			legacy(w, r)
+		},
+		"/handler": func(w http.ResponseWriter, r *http.Request) {
+			http.MaxBytesHandler(http.HandlerFunc(legacy), 3).ServeHTTP(w, r)
+		},
+		"/parts": func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, 100)
+			buf := make([]byte, 100)
+			_, _ = io.ReadFull(r.Body, buf[:2])
+			legacy(w, r)
+		},
+		"/some": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.ReadFull(io.LimitReader(r.Body, 2), make([]byte, 100))
+		},
+		"/server": legacy,
+		"/unread": func(http.ResponseWriter, *http.Request) {},
+	}
+	b := loopback().MaxBodySize(50)
+	for path, h := range handlers {
+		b.NetHTTP(path, h)
+	}
+	r := run(t, b)
+	for _, tt := range []struct {
+		path, header, body string
+		closes             bool
+	}{
+		{"/reader", "Content-Length: 3", "abc", false},
+		{"/reader", "Content-Length: 4", "abcd", true},
+		{"/reader", "Transfer-Encoding: chunked", "4\r\nabcd\r\n0\r\n\r\n", true},
+		{"/handler", "Content-Length: 3", "abc", false},
+		{"/handler", "Content-Length: 4", "abcd", true},
+		{"/parts", "Content-Length: 4", "abcd", false},
+		{"/some", "Content-Length: 4", "abcd", false},
+		{"/server", "Transfer-Encoding: chunked", "33\r\n" + strings.Repeat("x", 0x33) + "\r\n0\r\n\r\n", true},
+		{"/unread", "Expect: 100-continue\r\nContent-Length: 4", "", true},
+	} {
+		c := r.dial()
+		c.send("POST " + tt.path + " HTTP/1.1\r\nHost: t\r\n" + tt.header + "\r\n\r\n" + tt.body)
+		if got := c.reply("POST"); got.Close != tt.closes {
+			t.Errorf("%s, %s: %v, close %v", tt.path, tt.header, got, got.Close)
+		}
+		switch {
+		case !tt.closes:
+			if got := c.get("/server"); got.StatusCode != http.StatusOK {
+				t.Error(got)
+			}
+		case tt.body != "": // for which http.Server waits, even so
+			c.wantEOF()
+		}
+		_ = c.Close()
+	}
+	r.finish()
+}

@@ -17,7 +17,7 @@ type route struct {
 	path    string
 	handler fasthttp.RequestHandler
 	wrap    []Middleware // of the groups around it, outermost first
-	health  bool         // a health endpoint of ours
+	probe   bool         // see Probe
 }
 
 // Handle mounts a handler for a method and a path. Paths are those of
@@ -192,7 +192,7 @@ func (g *Group) mount(call, method, path string, h fasthttp.RequestHandler) *Gro
 type matched struct {
 	server  *Server
 	pattern string // "" where there is no route
-	health  bool
+	probe   bool
 }
 
 type matchedKey struct{}
@@ -220,8 +220,11 @@ func FromRequest(ctx *fasthttp.RequestCtx) *Server {
 	return nil
 }
 
-func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
-	m := &matched{server: s, pattern: pattern, health: health}
+func (s *Server) match(pattern string, probe bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	m := &matched{server: s, pattern: pattern, probe: probe}
+	if pattern != "" && s.observed {
+		h = noteRoute(m, h)
+	}
 	return func(ctx *fasthttp.RequestCtx) {
 		ctx.SetUserValue(matchedKey{}, m)
 		h(ctx)
@@ -231,12 +234,14 @@ func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) f
 // route builds the router and all middleware around it.
 func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fasthttp.RequestHandler, error) {
 	r := router.New()
+	probes := probesOf(routes)
+	s.observed = len(b.observers) > 0
 	var errs []error
 	for _, rt := range routes {
 		errs = append(errs, s.add(r, rt))
 	}
-	r.NotFound = orHandler(b.notFound, status(fasthttp.StatusNotFound))
-	r.MethodNotAllowed = orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed))
+	r.NotFound = s.match("", false, orHandler(b.notFound, status(fasthttp.StatusNotFound)))
+	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
 	h := fasthttp.RequestHandler(r.Handler)
 	for _, m := range slices.Backward(b.middleware) {
 		if m == nil {
@@ -246,16 +251,21 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 			return nil, errors.Join(append(errs, fmt.Errorf("toolkit: Use: %w", err))...)
 		}
 	}
+	if len(b.middleware) > 0 {
+		h = s.match("", false, h) // until the router knows better
+	}
 	if b.maxInFlight > 0 {
-		h = s.limitInFlight(b, h)
+		h = s.limitInFlight(b, probes, h)
 	}
 	h = s.recoverPanics(h)
 	if b.strict {
 		h = strict(h) // inside the access log, which tells of it
 	}
-	h = s.match("", false, h) // until the router knows better
 	if b.accessLog {
 		h = s.logAccess(h)
+	}
+	if s.observed {
+		h = s.observe(b.observers, probes, h)
 	}
 	h = requestID(h)
 	if proxies != nil {
@@ -275,6 +285,9 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 	if strings.ToUpper(rt.method) != rt.method {
 		return fmt.Errorf("toolkit: %s(%q, %q): methods are in upper case (RFC 9110, section 9.1)", rt.call, rt.method, rt.path)
 	}
+	if rt.probe && strings.ContainsRune(rt.path, '{') {
+		return fmt.Errorf("toolkit: %s(%q): a parameter", rt.call, rt.path)
+	}
 	if rt.handler == nil {
 		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)
 	}
@@ -287,7 +300,7 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, rt.path, err)
 		}
 	}
-	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health, h))
+	r.Handle(rt.method, rt.path, s.match(rt.path, rt.probe, h))
 	return nil
 }
 

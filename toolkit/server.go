@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,11 +22,17 @@ type Server struct {
 	handler  fasthttp.RequestHandler
 	warnings []Warning
 	inFlight inFlight
+	panics   atomic.Uint64
+	observed bool // there are observers
 }
 
 // Handler returns the handler with all middleware around it, for tests that need
 // no server.
 func (s *Server) Handler() fasthttp.RequestHandler { return s.handler }
+
+// Panics returns how many panics were caught so far, each with a line in the log: of
+// handlers, of what runs beside and after them, and of callbacks, hooks and checks.
+func (s *Server) Panics() uint64 { return s.panics.Load() }
 
 // exemptStreams lifts the write timeout from streamed responses: fasthttp counts
 // it from a response's begin to its end.

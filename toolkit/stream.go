@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
 // Stream answers with a body that write makes while the client reads it, as
@@ -24,7 +26,7 @@ import (
 // Outside of a server a panic is not caught.
 func Stream(ctx *fasthttp.RequestCtx, write func(w *bufio.Writer) error) {
 	body := &stream{}
-	if !ctx.Request.Header.IsHTTP11() {
+	if !ctx.Request.Header.IsHTTP11() && !nethttp.IsStream(ctx) {
 		body.conn = ctx.Conn()
 	}
 	var from *request

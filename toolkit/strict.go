@@ -5,6 +5,8 @@ import (
 	"io"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
 // refusedKey is where the reason is for which a request was refused.
@@ -54,7 +56,7 @@ var (
 // that Host, Content-Length and Transfer-Encoding come once, has been seen to.
 func examine(ctx *fasthttp.RequestCtx) (chunked bool, doubt string) {
 	h := &ctx.Request.Header
-	if !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0" {
+	if !h.IsHTTP11() && string(h.Protocol()) != "HTTP/1.0" && !nethttp.IsStream(ctx) {
 		return false, "HTTP version"
 	}
 	if doubt := examineTarget(ctx); doubt != "" {

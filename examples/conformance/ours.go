@@ -16,19 +16,14 @@ import (
 
 // knownFresh is where a mount differs to which all connections are given.
 var knownFresh = map[string]string{
-	"response header: a second status is logged and ignored":         "the log names nethttp.Response as the caller",
-	"response header: a status after a write is logged and ignored":  "the log names nethttp.Response as the caller",
-	"hijack: the writer is dead after it":                            "the log names nethttp.Response as the caller",
-	"hijack: the connection is what it was":                          "it is a wrapper, whose NetConn is the *net.TCPConn",
-	"hijack: over TLS":                                               "it is a wrapper, whose NetConn is the *tls.Conn",
-	"control: MaxBytesReader beyond its limit closes the connection": "it asks the writer by a method that only net/http's own can have",
-	"control: MaxBytesReader beyond its limit, with chunks":          "it asks the writer by a method that only net/http's own can have",
-	"control: MaxBytesHandler and a form":                            "it asks the writer by a method that only net/http's own can have",
-	"control: TLS is seen":                                           "no protocol is negotiated: HTTP/2 is off",
-	"control: TLS and HTTP/2, which is on by itself":                 "HTTP/2 is off",
-	"control: a plain request to a TLS server":                       "the connection is closed without an answer",
-	"life: Shutdown without a connection":                            "the errors of Serve are lifecycle's",
-	"life: Close cuts all":                                           "the errors of Serve are lifecycle's; a stream under way gets its last chunk",
+	"response header: a second status is logged and ignored":        "the log names nethttp.Response as the caller",
+	"response header: a status after a write is logged and ignored": "the log names nethttp.Response as the caller",
+	"hijack: the writer is dead after it":                           "the log names nethttp.Response as the caller",
+	"hijack: the connection is what it was":                         "it is a wrapper, whose NetConn is the *net.TCPConn",
+	"hijack: over TLS":                                              "it is a wrapper, whose NetConn is the *tls.Conn",
+	"control: a plain request to a TLS server":                      "the connection is closed without an answer",
+	"life: Shutdown without a connection":                           "the errors of Serve are lifecycle's",
+	"life: Close cuts all":                                          "the errors of Serve are lifecycle's",
 }
 
 // two is a server with both engines.

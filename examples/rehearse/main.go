@@ -26,7 +26,7 @@ func main() {
 	only := flag.String("loads", "", "`regexp` of the loads; empty for all")
 	idle := flag.Int("idle", 10_000, "idle `connections` of the last table; 0 for none")
 	idleRounds := flag.Int("idle-rounds", 5, "`shutdowns` of each server for that")
-	serve := flag.String("serve", "", "be a `peer`: fasthttp, net/http or close(2), on -addr")
+	serve := flag.String("serve", "", "be a `peer`: lastcall, fasthttp, net/http or close(2), on -addr")
 	addr := flag.String("addr", "", "`address` of -serve")
 	cert := flag.String("cert", "", "PEM `file` of -serve")
 	key := flag.String("key", "", "PEM `file` of -serve")
@@ -38,6 +38,8 @@ func main() {
 		err = rehearse(*rounds, *only, *idle, *idleRounds)
 	case "close(2)":
 		err = serveAndClose(*addr)
+	case ours:
+		err = serveOurs(*addr, *cert, *key)
 	default:
 		err = servePeer(*serve, *addr, *cert, *key, *idleTimeout)
 	}
@@ -54,7 +56,10 @@ type load struct {
 	tls     bool
 	delay   time.Duration
 	alone   bool // the peers serve nothing of the kind
+	http2   bool // of a net/http handler
 }
+
+var http2Clients = rehearsal.Clients{Kind: rehearsal.HTTP2, Count: 16, Pause: 5 * time.Millisecond, Body: 10}
 
 var loads = []load{
 	{name: "64 connections, pauses of 0-5 ms", clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
@@ -65,6 +70,10 @@ var loads = []load{
 	{name: "TLS", tls: true, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
 	{name: "streams of 100 ms", alone: true, clients: rehearsal.Clients{Kind: rehearsal.Streaming, Count: 64, Pause: 5 * time.Millisecond, Path: "/stream?n=6&ms=20"}},
 	{name: "WebSockets", alone: true, clients: rehearsal.Clients{Kind: rehearsal.WebSocket, Count: 64, Pause: 5 * time.Millisecond, Body: 10, Path: "/ws"}},
+	{name: "HTTP/2, 16 connections of 8 streams", http2: true, clients: http2Clients},
+	{name: "HTTP/2 over TLS", http2: true, tls: true, clients: http2Clients},
+	{name: "HTTP/2, 20 ms away", http2: true, delay: 20 * time.Millisecond, clients: http2Clients},
+	{name: "HTTP/2 over TLS, 20 ms away", http2: true, tls: true, delay: 20 * time.Millisecond, clients: http2Clients},
 	{name: "20 ms away", delay: 20 * time.Millisecond, clients: rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}},
 }
 
@@ -125,9 +134,12 @@ func rehearse(rounds int, only string, idle, idleRounds int) error {
 		}
 		fmt.Printf("| %s |", l.name)
 		for _, s := range servers {
-			if l.alone && s.name != ours {
+			if l.alone && s.name != ours || l.http2 && s.name == "fasthttp" {
 				fmt.Print(" |")
 				continue
+			}
+			if l.http2 && s.name == ours {
+				s = peer(ours) // the bundled one has no net/http handlers
 			}
 			addr, err := rehearsal.FreeAddr()
 			if err != nil {

@@ -11,7 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit"
 )
 
 // peerTimeout is what the peers' shutdowns may take, as the bundled server's.
@@ -38,7 +41,10 @@ func servePeer(name, addr, cert, key string, idleTimeout time.Duration) error {
 			serve = func() error { return s.ServeTLS(ln, cert, key) }
 		}
 	case "net/http":
-		s := &http.Server{Handler: http.HandlerFunc(echo), IdleTimeout: idleTimeout, ReadHeaderTimeout: peerTimeout}
+		s := &http.Server{Handler: http.HandlerFunc(echo), IdleTimeout: idleTimeout, ReadHeaderTimeout: peerTimeout, Protocols: new(http.Protocols)}
+		s.Protocols.SetHTTP1(true)
+		s.Protocols.SetHTTP2(true)
+		s.Protocols.SetUnencryptedHTTP2(true)
 		shutdown = s.Shutdown
 		serve = func() error { return s.Serve(ln) }
 		if cert != "" {
@@ -61,6 +67,15 @@ func servePeer(name, addr, cert, key string, idleTimeout time.Duration) error {
 		err = errors.Join(err, serveErr)
 	}
 	return err
+}
+
+// serveOurs is lastcall as a server of net/http handlers.
+func serveOurs(addr, cert, key string) error {
+	b := toolkit.New().Addr(addr).DrainTimeout(peerTimeout).Logger(zerolog.Nop()).NetHTTP("/", http.HandlerFunc(echo))
+	if cert != "" {
+		b.TLS(cert, key)
+	}
+	return b.Run()
 }
 
 func echo(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }

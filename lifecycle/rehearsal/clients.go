@@ -27,10 +27,11 @@ const (
 	Idle                  // one request, then nothing more is sent: it must see a FIN
 	Streaming             // as KeepAlive, with responses to a GET that take long; each must be whole
 	WebSocket             // messages and their echoes: it must see a close frame
+	HTTP2                 // Depth requests at a time, each a stream of HTTP/2, on one connection
 	numKinds
 )
 
-var kindNames = [numKinds]string{"keep-alive", "segmented", "pipelined", "fresh", "silent", "half", "idle", "streaming", "websocket"}
+var kindNames = [numKinds]string{"keep-alive", "segmented", "pipelined", "fresh", "silent", "half", "idle", "streaming", "websocket", "http2"}
 
 func (k Kind) String() string {
 	if k < 0 || k >= numKinds {
@@ -46,7 +47,7 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 // with what it then holds open it makes the shutdown hard.
 func (k Kind) holds() bool {
 	switch k {
-	case Silent, Half, Idle, Streaming, WebSocket:
+	case Silent, Half, Idle, Streaming, WebSocket, HTTP2:
 		return true
 	default:
 		return false
@@ -68,7 +69,7 @@ type Clients struct {
 	// Body is the size of each request's body, or of each message, in bytes. A
 	// message has at least one.
 	Body int
-	// Depth is the number of requests in a pipeline. Zero is 8.
+	// Depth is the number of requests in a pipeline, or of streams at a time. Zero is 8.
 	Depth int
 	// Gap is the time between the segments of a request. Zero is 1 ms.
 	Gap time.Duration
@@ -95,7 +96,7 @@ func (p Plan) group(clients Clients) *group {
 	if g.path == "" {
 		g.path = "/"
 	}
-	if g.Kind != Pipelined {
+	if g.Kind != Pipelined && g.Kind != HTTP2 {
 		g.Depth = 1
 	} else if g.Depth == 0 {
 		g.Depth = 8
@@ -173,6 +174,10 @@ func (r *round) hold(g *group) {
 			c.fail(errors.New("its connection ended"))
 		}
 	}()
+	if g.Kind == HTTP2 {
+		c.http2()
+		return
+	}
 	var err error
 	// Nothing goes down yet: a SYN that was dropped is worth a second one.
 	if c.conn, err = r.dial(r.timeout); err != nil {

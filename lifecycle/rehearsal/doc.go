@@ -41,21 +41,32 @@
 //     nothing. The connection has to end with a FIN. Lost: a reset, bytes that
 //     nobody asked for, or no end within the timeout. One such client costs a
 //     goroutine and a socket; there may be 10,000 in a process.
+//
 //   - Silent connects, and sends nothing at all. The connection has to end, be it
 //     by a reset. Lost: any byte of an answer, or no end within the timeout.
+//
 //   - Half sends the first half of a request, its header and body taken together,
 //     and no more. Nothing of it is lost, whatever comes; it is there to hold up
 //     the shutdown, which is seen in Result.Drains and Result.Errors.
+//
 //   - Streaming is as KeepAlive, with GET, for responses that take long. It is in
 //     position when the first one has begun. Lost: a response that ends before its
 //     last chunk or short of its Content-Length, one in which nothing comes for the
 //     timeout, and what is lost by the rule above. A body that only the
 //     connection's FIN delimits cannot be judged, and counts as served.
+//
 //   - WebSocket is in position when it is upgraded. It sends a message, waits for
 //     the echo, pauses, and so on, until a close frame comes, which it answers.
 //     From then on nothing is lost, a message without an echo included: its client
 //     knows. Lost: an end without a close frame, be it in a pause, an echo that is
 //     not the message's, or none within the timeout.
+//
+//   - HTTP2 calls the server with several requests at a time, over HTTP/2 on one
+//     connection: by ALPN where Plan.TLS is set, else with prior knowledge. It is
+//     net/http's client, and in position when its first request has been answered. A
+//     request is lost by the rule above, and also if the client has sent it a second
+//     time, as it may when a GOAWAY says that it has not been handled. When it is asked
+//     to leave, it connects again, for as long as it is accepted.
 //
 // On Unix a client looks for the connection's end before it sends. Elsewhere it
 // cannot, and a request that crosses the end counts as lost.

@@ -1,11 +1,13 @@
 package nethttp
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +29,8 @@ type conn struct {
 	room    int  // size of the buffer that http.Server reads into
 	natives int  // native requests in a row
 	leaving bool // on its way back to fasthttp
+	fresh   bool // nothing has been read yet, and it may be one of HTTP/2
+	gone    bool // it is
 
 	// http.Server may be reading what comes behind a body that its handler has left
 	// unread when it says that the connection is idle.
@@ -51,8 +55,17 @@ type based interface{ base() *conn }
 
 func (c *conn) base() *conn { return c }
 
+// adoptedOf is what a connection of one of the http.Servers is to package lifecycle.
+func adoptedOf(nc net.Conn) *lifecycle.Adopted {
+	if c, ok := nc.(*streams); ok {
+		return c.adopted
+	}
+	return nc.(based).base().adopted
+}
+
 func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read, resting: len(read) == 0}
+	c.fresh = s.clear && strings.HasPrefix(prefaceHead, string(read[:min(len(read), len(prefaceHead))]))
 	switch c.Conn.(type) {
 	case interface{ ConnectionState() tls.ConnectionState }:
 		return &tlsConn{c}
@@ -129,6 +142,14 @@ func (c *conn) beforeRead(begun bool) bool {
 }
 
 func (c *conn) read(p []byte) (int, error) {
+	if c.fresh {
+		c.fresh = false
+		return c.readFirst(p)
+	}
+	return c.readOn(p)
+}
+
+func (c *conn) readOn(p []byte) (int, error) {
 	if len(c.unread) == 0 {
 		return c.Conn.Read(p)
 	}
@@ -137,6 +158,21 @@ func (c *conn) read(p []byte) (int, error) {
 		c.unread = nil // it may be large
 	}
 	return n, nil
+}
+
+// readFirst reads until it is known whether the connection begins with HTTP/2's preface,
+// and gives it to whom that is for.
+func (c *conn) readFirst(p []byte) (n int, err error) {
+	for err == nil && n < len(prefaceHead) && n < len(p) && strings.HasPrefix(prefaceHead, string(p[:n])) {
+		var more int
+		more, err = c.readOn(p[n:])
+		n += more
+	}
+	if c.gone = c.server.beginsHTTP2(c.Conn, p[:n]); c.gone {
+		c.server.takeHTTP2(c.adopted, append(bytes.Clone(p[:n]), c.unread...))
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 // Write gives each write its own time, where http.Server knows one for a response as a
@@ -161,7 +197,20 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 func (c *conn) RemoteAddr() net.Addr { return c.adopted.RemoteAddr() }
 
 // Close is called by http.Server, and by who has hijacked the connection.
-func (c *conn) Close() error { return c.adopted.Close() }
+func (c *conn) Close() error {
+	if c.gone {
+		return nil
+	}
+	return c.adopted.Close()
+}
+
+func (c *conn) overdue() bool { return c.server.overdue() && !c.hijacked.Load() }
+
+func (c *conn) lastResponse(h http.Header) {
+	if c.adopted.Last() {
+		h.Set("Connection", "close")
+	}
+}
 
 // CloseWrite sends a FIN, where that can be done.
 func (c *conn) CloseWrite() error {
@@ -190,10 +239,15 @@ const forever = 100 * 365 * 24 * time.Hour
 // ConnectionState is asked for before anything is read, and known after the handshake.
 // What fails there, the first read says.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
-	if hs, ok := c.Conn.(interface{ Handshake() error }); ok {
-		_ = c.SetReadDeadline(time.Now().Add(cmp.Or(c.server.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
-		_ = hs.Handshake()
-		_ = c.SetReadDeadline(time.Time{})
+	if nc, ok := c.Conn.(secure); ok {
+		c.server.handshake(nc)
 	}
 	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+}
+
+// handshake makes a TLS connection's state known.
+func (s *server) handshake(nc secure) {
+	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(s.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
+	_ = nc.Handshake()
+	_ = nc.SetReadDeadline(time.Time{})
 }

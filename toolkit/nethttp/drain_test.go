@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -276,29 +277,57 @@ func TestContract11NothingIsServedAfterwards(t *testing.T) {
 // rehearse counts what shutdowns of a server lose.
 func rehearse(t *testing.T, fresh bool, clients ...rehearsal.Clients) {
 	t.Helper()
-	rehearsal.Run(t, rehearsal.Plan{
-		Start: rehearsal.Server(func() *lifecycle.Server {
-			a := app{fresh: fresh, native: sayNative, net: func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/net/stream" {
-					sayNet(w, r)
-					return
-				}
-				for i := range 5 {
-					fmt.Fprintln(w, i)
-					_ = http.NewResponseController(w).Flush()
-					time.Sleep(10 * time.Millisecond)
-				}
-			}}
-			life := &lifecycle.Server{
-				HTTP:  &fasthttp.Server{Handler: a.native, Logger: nolog{}, MaxIdleWorkerDuration: 50 * time.Millisecond},
-				Addrs: []string{"127.0.0.1:0"},
+	rehearsePlan(t, fresh, rehearsal.Plan{Rounds: 5, Clients: clients})
+}
+
+// rehearsePlan adds the server to a plan, and TLS where it has it.
+func rehearsePlan(t *testing.T, fresh bool, plan rehearsal.Plan) {
+	t.Helper()
+	plan.Start = rehearsal.Server(func() *lifecycle.Server {
+		a := app{fresh: fresh, native: sayNative, net: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/net/stream" {
+				sayNet(w, r)
+				return
 			}
-			Mount{HTTP: &http.Server{}, Route: a.route, Fresh: fresh}.On(life)
-			return life
-		}),
-		Clients: clients,
-		Rounds:  5,
+			for i := range 5 {
+				fmt.Fprintln(w, i)
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(10 * time.Millisecond)
+			}
+		}}
+		life := &lifecycle.Server{
+			HTTP:  &fasthttp.Server{Handler: a.native, Logger: nolog{}, MaxIdleWorkerDuration: 50 * time.Millisecond},
+			Addrs: []string{"127.0.0.1:0"},
+		}
+		if plan.TLS != nil {
+			life.HTTP.TLSConfig = &tls.Config{Certificates: []tls.Certificate{certificate()}, MinVersion: tls.VersionTLS12}
+		}
+		Mount{HTTP: &http.Server{}, Route: a.route, Fresh: fresh}.On(life)
+		return life
 	})
+	rehearsal.Run(t, plan)
+}
+
+// Nor is anything lost of what comes by HTTP/2, near or far, for both kinds of handlers.
+func TestRehearsalHTTP2(t *testing.T) {
+	const pause = 4 * time.Millisecond
+	for _, conf := range []*tls.Config{nil, {InsecureSkipVerify: true}} {
+		for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
+			for _, fresh := range []bool{false, true} {
+				t.Run(fmt.Sprintf("TLS=%v delay=%v fresh=%v", conf != nil, delay, fresh), func(t *testing.T) {
+					rehearsePlan(t, fresh, rehearsal.Plan{
+						TLS: conf, Delay: delay, After: 30*time.Millisecond + 5*delay, Rounds: 5,
+						Clients: []rehearsal.Clients{
+							{Kind: rehearsal.HTTP2, Count: 8, Path: "/net", Pause: pause, Body: 100},
+							{Kind: rehearsal.HTTP2, Count: 4, Path: "/native", Pause: pause, Body: 20 << 10},
+							{Kind: rehearsal.HTTP2, Count: 4, Path: "/net/stream", Pause: pause, Depth: 2},
+							{Kind: rehearsal.KeepAlive, Count: 8, Path: "/net", Pause: pause, Body: 100},
+						},
+					})
+				})
+			}
+		}
+	}
 }
 
 // toAndFro are as many native requests as bring a connection back to fasthttp.
@@ -326,4 +355,80 @@ func TestRehearsal(t *testing.T) {
 			)
 		})
 	}
+}
+
+// A stream that Close or the deadline ends must not look whole: neither while its
+// handler goes on, nor where that returns because its context has ended. One that has
+// a length, or begins after the deadline, is delivered.
+func TestContract11WhatIsCutLooksCut(t *testing.T) {
+	const size = 10
+	handlers := map[string]http.HandlerFunc{
+		"stream": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "begin")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+		"buffered": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "begin")
+			<-r.Context().Done()
+		},
+		"whole": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(size))
+			_, _ = io.WriteString(w, "begin")
+			<-r.Context().Done()
+			_, _ = io.WriteString(w, "-ends")
+		},
+		"late": func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+			for range size {
+				_, _ = io.WriteString(w, "x")
+				_ = http.NewResponseController(w).Flush()
+			}
+		},
+		"empty": func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusNoContent)
+			<-r.Context().Done()
+		},
+	}
+	ends := map[string]struct {
+		abort time.Duration
+		end   func(*running)
+	}{
+		"Close":          {time.Hour, func(r *running) { _ = r.Close() }},
+		"deadline":       {time.Hour, func(r *running) { r.Drain() }},
+		"deadline alone": {-1, func(r *running) { r.Drain() }},
+	}
+	forms(t, func(t *testing.T, kind string, fresh bool) {
+		for name, end := range ends {
+			for path, handler := range handlers {
+				for _, proto := range []string{"HTTP/1.1", "HTTP/1.0"} {
+					if kind == "unix" && proto == "HTTP/1.0" {
+						continue // a Unix socket knows no reset
+					}
+					entered := make(chan struct{})
+					r := run(t, kind, app{
+						fresh: fresh,
+						net:   func(w http.ResponseWriter, r *http.Request) { close(entered); handler(w, r) },
+						set: func(s *lifecycle.Server) {
+							s.DrainTimeout, s.AbortTimeout = time.Millisecond, end.abort
+						},
+					})
+					c := r.dial()
+					c.send("GET /net " + proto + "\r\nHost: t\r\n\r\n")
+					<-entered
+					end.end(r)
+					resp, err := http.ReadResponse(c.r, nil)
+					var body []byte
+					if err == nil {
+						body, err = io.ReadAll(resp.Body)
+					}
+					_ = r.wait()
+					cut := path == "stream" || path == "buffered"
+					if cut && err == nil || !cut && err != nil && name == "deadline" { // else it is a race
+						t.Errorf("%s, %s, %s: %q, %v", name, path, proto, body, err)
+					}
+				}
+			}
+		}
+	})
 }

@@ -12,13 +12,14 @@
 //
 // The http.Server's connections are in the lifecycle.Server's table, and its drain holds
 // for them, line by line: the http.Server's own Shutdown is not used. They are parked as
-// others are. HTTP/2 is off.
+// others are. HTTP/2 is off. A context of a request ends with the drain's deadline, too:
+// what a handler that returns then has begun before, and without a Content-Length, is cut,
+// so that nobody takes it for the whole.
 //
 // Handlers see what they see in net/http, with these differences: a request whose header
 // fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
-// answer; the http.ResponseWriter is a Response, on which http.MaxBytesReader cannot have
-// the connection closed; a connection that is hijacked is not the *net.TCPConn or
-// *tls.Conn itself, which NetConn returns.
+// answer; the http.ResponseWriter is a Response; a connection that is hijacked is not the
+// *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
@@ -29,8 +30,8 @@
 package nethttp
 
 import (
+	"bytes"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -79,9 +80,16 @@ type server struct {
 	native fasthttp.RequestHandler
 	header func(*fasthttp.RequestHeader) fasthttp.RequestConfig // life.HTTP's, or nil
 
-	start sync.Once
-	conns chan net.Conn
-	over  <-chan struct{} // closed when no more connections come
+	http2          *http.Server // for HTTP/2; nil where that is off
+	overTLS, clear bool         // HTTP/2 is on, with TLS and without
+
+	start   sync.Once
+	conns   chan net.Conn
+	streams chan net.Conn   // as well, for HTTP/2
+	over    <-chan struct{} // closed when no more connections come
+
+	mu   sync.Mutex // guards kept
+	kept map[*streams]struct{}
 }
 
 // On puts m beside the fasthttp.Server of life, whose Handler is for the native
@@ -89,12 +97,15 @@ type server struct {
 func (m Mount) On(life *lifecycle.Server) {
 	s := &server{
 		Mount: m, life: life, native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
-		conns: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
+		conns: make(chan net.Conn), streams: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
+		kept: make(map[*streams]struct{}),
 	}
 	life.HTTP.Handler = s.handle
 	life.HTTP.HeaderReceived = s.headerReceived
-	if m.Fresh {
-		life.Divert = func(a *lifecycle.Adopted) { s.take(a, nil) }
+	s.startHTTP2()
+	life.Divert = s.takeNew
+	if !m.Fresh {
+		life.DivertIf = s.isForHTTP
 	}
 	s.observe()
 }
@@ -103,28 +114,43 @@ func (m Mount) On(life *lifecycle.Server) {
 func (s *server) observe() {
 	h := s.HTTP
 	h.Handler = s
-	if h.TLSNextProto == nil {
-		h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // no HTTP/2
-	}
 	if h.BaseContext == nil {
 		h.BaseContext = func(net.Listener) context.Context { return s.life.Context() }
 	}
-	connContext, connState := h.ConnContext, h.ConnState
-	h.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-		if connContext != nil {
-			ctx = connContext(ctx, nc)
-		}
-		return context.WithValue(ctx, connKey{}, nc.(based).base())
+	if s.http2 != nil {
+		s.http2.BaseContext = h.BaseContext
 	}
+	connState := h.ConnState
+	h.ConnContext = connContext(h.ConnContext)
 	h.ConnState = func(nc net.Conn, st http.ConnState) {
-		nc.(based).base().setState(st)
-		if connState != nil {
+		c := nc.(based).base()
+		c.setState(st)
+		if connState != nil && !c.gone {
 			connState(nc, st)
 		}
 	}
 }
 
-// connKey is where a request's context has its *conn.
+// isForHTTP says by a connection's first line whether the http.Server is to get it. It is
+// where all that names no native route is refused, in its own words.
+func (s *server) isForHTTP(begin []byte) bool {
+	method, rest, isLine := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte(" "))
+	target, _, _ := bytes.Cut(rest, []byte(" "))
+	return !isLine || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
+}
+
+// connContext puts a connection in its requests' contexts, with what the user's hook, if
+// any, puts there.
+func connContext(user func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
+	return func(ctx context.Context, nc net.Conn) context.Context {
+		if user != nil {
+			ctx = user(ctx, nc)
+		}
+		return context.WithValue(ctx, connKey{}, nc)
+	}
+}
+
+// connKey is where a request's context has its connection.
 type connKey struct{}
 
 // forNetHTTP stands in a request header's protocol, before what was there, once the
@@ -186,10 +212,13 @@ func headerOf(h *fasthttp.RequestHeader) []byte {
 	return append(b, fields...)
 }
 
+// overdue reports whether the drain's deadline is over.
+func (s *server) overdue() bool { return s.life.Context().Err() != nil }
+
 // take gives a connection to the http.Server. What has been read of it begins with the
 // request that it was taken for, if any.
 func (s *server) take(a *lifecycle.Adopted, read []byte) {
-	s.start.Do(func() { go func() { _ = s.HTTP.Serve(listener{s}) }() })
+	s.startServers()
 	select {
 	case s.conns <- s.newConn(a, read):
 	case <-s.over:
@@ -197,8 +226,22 @@ func (s *server) take(a *lifecycle.Adopted, read []byte) {
 	}
 }
 
-// listener is what the http.Server accepts connections from.
-type listener struct{ *server }
+// startServers starts what serves the connections.
+func (s *server) startServers() {
+	s.start.Do(func() {
+		go func() { _ = s.HTTP.Serve(listener{s, s.conns}) }()
+		if s.http2 != nil {
+			go func() { _ = s.http2.Serve(listener{s, s.streams}) }()
+			go s.askAllToLeave()
+		}
+	})
+}
+
+// listener is what an http.Server accepts connections from.
+type listener struct {
+	*server
+	conns chan net.Conn
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	select {
@@ -220,7 +263,7 @@ func (l listener) Addr() net.Addr {
 
 // ServeHTTP is called by the http.Server.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := r.Context().Value(connKey{}).(*conn)
+	c := r.Context().Value(connKey{}).(based).base()
 	if !c.adopted.Enter(r.Method, r.URL.Path) {
 		panic(http.ErrAbortHandler) // closes the connection, and says nothing
 	}
@@ -234,7 +277,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.natives = 0
 	resp := &Response{ResponseWriter: w, conn: c}
-	h.ServeHTTP(resp, r)
+	asked := resp.requestFor(r)
+	h.ServeHTTP(resp, asked)
+	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+	if resp.cutShort(r) {
+		panic(http.ErrAbortHandler)
+	}
 	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
+	resp.noticeTooLarge()
 	c.adopted.Leave()
 }

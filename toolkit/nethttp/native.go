@@ -3,7 +3,11 @@ package nethttp
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,24 +23,10 @@ func (s *server) serveNative(w http.ResponseWriter, r *http.Request, c *conn) {
 		s.sendBack(w, r, c) // to fasthttp, where it can be hijacked
 		return
 	}
-	ctx := s.newCtx(r, c)
-	if s.wanted(ctx) {
-		if err := s.readBody(ctx, r, c); err != nil {
-			s.life.HTTP.ErrorHandler(ctx, err)
-			ctx.SetConnectionClose()
-		} else {
-			s.native(ctx)
-		}
+	resp, head := s.callNative(s.newCtx(r, c.Conn, c.RemoteAddr()), r, c.SetReadDeadline), r.Method == http.MethodHead
+	if c.adopted.Last() || r.Close {
+		resp.SetConnectionClose()
 	}
-	resp, head := ctx.LastTimeoutErrorResponse(), r.Method == http.MethodHead
-	if resp == nil { // else ctx is still its handler's
-		resp = &ctx.Response
-		if ctx.Hijacked() {
-			resp.Reset()
-			ctx.Error("only an Upgrade or a CONNECT can be hijacked here", http.StatusInternalServerError)
-		}
-	}
-	s.finish(resp, c, r)
 	if c.natives++; c.natives >= nativesInARow && r.ProtoAtLeast(1, 1) && !resp.ConnectionClose() && !resp.IsBodyStream() && !s.life.HTTP.StreamRequestBody {
 		resp.SkipBody = head
 		s.goBack(w, resp, c)
@@ -46,13 +36,91 @@ func (s *server) serveNative(w http.ResponseWriter, r *http.Request, c *conn) {
 	c.adopted.Leave()
 }
 
+// serveNativeStream is serveNative for a request by HTTP/2, which stays where it is.
+func (s *server) serveNativeStream(w *Stream, r *http.Request, c *streams) {
+	var nc net.Conn = &streamConn{c.Conn, http.NewResponseController(w)}
+	if tc, ok := c.Conn.(secure); ok {
+		nc = &secureStreamConn{nc.(*streamConn), tc}
+	}
+	ctx := s.newCtx(r, nc, c.RemoteAddr())
+	ctx.SetUserValue(streamKey{}, true)
+	end := func() {}
+	c.adopted.SetClientContext(ctx, func() (client context.Context) {
+		client, end = s.clientContext(r.Context())
+		return client
+	})
+	resp := s.callNative(ctx, r, http.NewResponseController(w).SetReadDeadline)
+	resp.Header.ResetConnectionClose()
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Upgrade"} { // RFC 9113, section 8.2.2
+		resp.Header.Del(name)
+	}
+	s.answer(w, resp, r.Method == http.MethodHead)
+	end()
+}
+
+// streamConn is what a native handler has for the connection of a stream: its deadlines
+// are the stream's.
+type streamConn struct {
+	net.Conn
+	to *http.ResponseController
+}
+
+func (c *streamConn) SetReadDeadline(t time.Time) error  { return c.to.SetReadDeadline(t) }
+func (c *streamConn) SetWriteDeadline(t time.Time) error { return c.to.SetWriteDeadline(t) }
+
+func (c *streamConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// secureStreamConn has what fasthttp knows a TLS connection by.
+type secureStreamConn struct {
+	*streamConn
+	tls secure
+}
+
+func (c *secureStreamConn) Handshake() error                     { return c.tls.Handshake() }
+func (c *secureStreamConn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionState() }
+
+type streamKey struct{}
+
+// IsStream reports whether a native handler's request has come by HTTP/2. Its header's
+// Protocol is then "HTTP/2.0", which it may be in a request by HTTP/1 as well.
+func IsStream(ctx *fasthttp.RequestCtx) bool { return ctx.UserValue(streamKey{}) != nil }
+
+// callNative returns the native handler's response to a request.
+func (s *server) callNative(ctx *fasthttp.RequestCtx, r *http.Request, setReadDeadline func(time.Time) error) *fasthttp.Response {
+	if s.wanted(ctx) {
+		if err := s.readBody(ctx, r, setReadDeadline); err != nil {
+			s.life.HTTP.ErrorHandler(ctx, err)
+			ctx.SetConnectionClose()
+		} else {
+			s.native(ctx)
+		}
+	}
+	resp := ctx.LastTimeoutErrorResponse()
+	if resp == nil { // else ctx is still its handler's
+		resp = &ctx.Response
+		switch {
+		case !ctx.Hijacked():
+		case r.ProtoMajor > 1:
+			resp.Reset()
+			ctx.Error("HTTP/2 cannot be hijacked", http.StatusNotImplemented)
+		default:
+			resp.Reset()
+			ctx.Error("only an Upgrade or a CONNECT can be hijacked here", http.StatusInternalServerError)
+		}
+	}
+	s.finish(resp)
+	return resp
+}
+
 // newCtx makes a RequestCtx of a request. It is the request's alone: a handler may
 // keep it.
-func (s *server) newCtx(r *http.Request, c *conn) *fasthttp.RequestCtx {
+func (s *server) newCtx(r *http.Request, nc net.Conn, remote net.Addr) *fasthttp.RequestCtx {
 	settings := s.life.HTTP
 	ctx := new(fasthttp.RequestCtx)
-	ctx.Init2(c.Conn, settings.Logger, true)
-	ctx.SetRemoteAddr(c.RemoteAddr())
+	ctx.Init2(nc, settings.Logger, true)
+	ctx.SetRemoteAddr(remote)
 	h := &ctx.Request.Header
 	if settings.DisableHeaderNamesNormalizing {
 		h.DisableNormalizing()
@@ -82,14 +150,14 @@ func (s *server) newCtx(r *http.Request, c *conn) *fasthttp.RequestCtx {
 
 // readBody reads a request's body, or has the handler read it, as the
 // fasthttp.Server's settings want it.
-func (s *server) readBody(ctx *fasthttp.RequestCtx, r *http.Request, c *conn) error {
+func (s *server) readBody(ctx *fasthttp.RequestCtx, r *http.Request, setReadDeadline func(time.Time) error) error {
 	settings := s.life.HTTP
 	if settings.GetOnly && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return fasthttp.ErrGetOnly
 	}
 	rc := settings.HeaderReceived(&ctx.Request.Header) // package lifecycle's, around ours
-	if rc.ReadTimeout > 0 && r.Body != http.NoBody {
-		_ = c.SetReadDeadline(time.Now().Add(rc.ReadTimeout))
+	if rc.ReadTimeout > 0 && hasBody(r) {
+		_ = setReadDeadline(time.Now().Add(rc.ReadTimeout))
 	}
 	limit := rc.MaxRequestBodySize
 	if limit <= 0 {
@@ -101,7 +169,7 @@ func (s *server) readBody(ctx *fasthttp.RequestCtx, r *http.Request, c *conn) er
 	switch {
 	case r.ContentLength > int64(limit) && !settings.StreamRequestBody:
 		return fasthttp.ErrBodyTooLarge
-	case r.Body == http.NoBody:
+	case !hasBody(r):
 		return nil
 	case settings.StreamRequestBody:
 		ctx.Request.SetBodyStream(r.Body, int(r.ContentLength))
@@ -129,6 +197,11 @@ func (s *server) readBody(ctx *fasthttp.RequestCtx, r *http.Request, c *conn) er
 	return nil
 }
 
+// hasBody reports whether a request has, or may have, a body.
+func hasBody(r *http.Request) bool {
+	return r.Body != http.NoBody && (r.ProtoMajor == 1 || r.ContentLength != 0)
+}
+
 // wanted asks the fasthttp.Server's hooks about a request that expects a 100, and
 // answers it if they refuse. The 100 itself is sent by who reads the body.
 func (s *server) wanted(ctx *fasthttp.RequestCtx) bool {
@@ -149,10 +222,7 @@ func (s *server) wanted(ctx *fasthttp.RequestCtx) bool {
 }
 
 // finish puts on a response what fasthttp's loop would.
-func (s *server) finish(resp *fasthttp.Response, c *conn, r *http.Request) {
-	if c.adopted.Last() || r.Close {
-		resp.SetConnectionClose()
-	}
+func (s *server) finish(resp *fasthttp.Response) {
 	if settings := s.life.HTTP; len(resp.Header.Server()) == 0 && !settings.NoDefaultServerHeader {
 		name := settings.Name
 		if name == "" {

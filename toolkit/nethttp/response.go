@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"time"
 )
 
 // Response is the http.ResponseWriter that handlers get. It has what that of
@@ -13,9 +15,18 @@ import (
 // goroutine.
 type Response struct {
 	http.ResponseWriter
-	conn   *conn
+	conn   carrier
 	status int
 	size   int64
+	late   bool // it was begun after the drain's deadline
+	body   body // of the request, if it has one
+}
+
+// carrier is the connection of a response.
+type carrier interface {
+	RemoteAddr() net.Addr
+	lastResponse(h http.Header) // is asked before each, and puts on the last one that it is
+	overdue() bool              // the drain's deadline is over, and a response may be cut
 }
 
 // Status is the status of the response, 0 while there is none; 101 of a connection
@@ -36,10 +47,25 @@ func (w *Response) begin(status int) {
 	if w.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
+	w.noticeTooLarge()
 	w.status = status
-	if status != http.StatusSwitchingProtocols && w.conn.adopted.Last() {
-		w.Header().Set("Connection", "close")
+	w.late = w.conn.overdue()
+	if status != http.StatusSwitchingProtocols {
+		w.conn.lastResponse(w.Header())
 	}
+}
+
+// cutShort reports whether a handler that has returned may have done so because its
+// context has ended with the drain's deadline, in the middle of a response. In net/http
+// a context ends when nobody reads any more, so that handlers simply return then: here
+// their client must not take what it got for the whole. Where there is a Content-Length,
+// http.Server sees to that.
+func (w *Response) cutShort(r *http.Request) bool {
+	if w.status < http.StatusOK || w.late || !w.conn.overdue() {
+		return false
+	}
+	bodiless := r.Method == http.MethodHead || w.status == http.StatusNoContent || w.status == http.StatusNotModified
+	return !bodiless && w.Header().Get("Content-Length") == ""
 }
 
 // WriteHeader is as of any http.ResponseWriter.
@@ -51,7 +77,7 @@ func (w *Response) WriteHeader(status int) {
 func (w *Response) Write(p []byte) (int, error) {
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.Write(p)
-	w.size += int64(n)
+	w.wrote(int64(n))
 	return n, err
 }
 
@@ -59,7 +85,7 @@ func (w *Response) Write(p []byte) (int, error) {
 func (w *Response) WriteString(text string) (int, error) {
 	w.begin(http.StatusOK)
 	n, err := io.WriteString(w.ResponseWriter, text)
-	w.size += int64(n)
+	w.wrote(int64(n))
 	return n, err
 }
 
@@ -67,7 +93,7 @@ func (w *Response) WriteString(text string) (int, error) {
 func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
-	w.size += n
+	w.wrote(n)
 	return n, err
 }
 
@@ -77,7 +103,14 @@ func (w *Response) Flush() { _ = w.FlushError() }
 // FlushError is what http.ResponseController calls.
 func (w *Response) FlushError() error {
 	w.begin(http.StatusOK)
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	err := http.NewResponseController(w.ResponseWriter).Flush()
+	w.wrote(0)
+	return err
+}
+
+func (w *Response) wrote(n int64) {
+	w.size += n
+	w.body.shareTrailer()
 }
 
 // Hijack is for handlers that ask for an http.Hijacker.
@@ -92,4 +125,111 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // CloseNotify is for handlers from before there were contexts.
 func (w *Response) CloseNotify() <-chan bool {
 	return w.ResponseWriter.(http.CloseNotifier).CloseNotify() //nolint:staticcheck // see above
+}
+
+// Stream is the http.ResponseWriter that handlers get for a request by HTTP/2: a
+// Response that cannot be hijacked, and can push. It belongs to the handler's goroutine.
+type Stream struct {
+	r        Response
+	timeout  time.Duration // of each write
+	deadline bool          // the handler has set one of its own for writes
+	timer    *time.Timer   // once there was a write
+
+	mu      sync.Mutex // guards writing
+	writing bool
+}
+
+// Status is as Response's.
+func (w *Stream) Status() int { return w.r.Status() }
+
+// Size is as Response's.
+func (w *Stream) Size() int64 { return w.r.Size() }
+
+// LimitBody is as Response's.
+func (w *Stream) LimitBody(limit int64) { w.r.LimitBody(limit) }
+
+// RemoteAddr is as Response's.
+func (w *Stream) RemoteAddr() net.Addr { return w.r.RemoteAddr() }
+
+// Unwrap is for http.ResponseController.
+func (w *Stream) Unwrap() http.ResponseWriter { return w.r.ResponseWriter }
+
+// Header is as of any http.ResponseWriter.
+func (w *Stream) Header() http.Header { return w.r.Header() }
+
+// WriteHeader is as of any http.ResponseWriter.
+func (w *Stream) WriteHeader(status int) { w.r.WriteHeader(status) }
+
+func (w *Stream) Write(p []byte) (int, error) {
+	w.limit()
+	defer w.written()
+	return w.r.Write(p)
+}
+
+// WriteString spares a copy.
+func (w *Stream) WriteString(text string) (int, error) {
+	w.limit()
+	defer w.written()
+	return w.r.WriteString(text)
+}
+
+// Flush is for handlers that ask for an http.Flusher.
+func (w *Stream) Flush() { _ = w.FlushError() }
+
+// FlushError is what http.ResponseController calls.
+func (w *Stream) FlushError() error {
+	w.limit()
+	defer w.written()
+	return w.r.FlushError()
+}
+
+// SetWriteDeadline is what http.ResponseController calls.
+func (w *Stream) SetWriteDeadline(t time.Time) error {
+	w.deadline = !t.IsZero()
+	return http.NewResponseController(w.r.ResponseWriter).SetWriteDeadline(t)
+}
+
+// CloseNotify is for handlers from before there were contexts.
+func (w *Stream) CloseNotify() <-chan bool { return w.r.CloseNotify() }
+
+// Push is for handlers that ask for an http.Pusher.
+func (w *Stream) Push(target string, opts *http.PushOptions) error {
+	return w.r.ResponseWriter.(http.Pusher).Push(target, opts)
+}
+
+// limit gives what is about to be written its time, where http.Server knows one for a
+// stream as a whole.
+func (w *Stream) limit() {
+	if w.timeout <= 0 || w.deadline {
+		return
+	}
+	w.mu.Lock()
+	w.writing = true
+	w.mu.Unlock()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(w.timeout, w.reset)
+		return
+	}
+	w.timer.Reset(w.timeout)
+}
+
+// written is for when that is over. reset cannot come any more: http.Server's writer is
+// not to be touched once the handler has returned.
+func (w *Stream) written() {
+	if w.timer == nil {
+		return
+	}
+	w.timer.Stop()
+	w.mu.Lock()
+	w.writing = false
+	w.mu.Unlock()
+}
+
+// reset ends the stream.
+func (w *Stream) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing {
+		_ = http.NewResponseController(w.r.ResponseWriter).SetWriteDeadline(time.Unix(1, 0))
+	}
 }

@@ -304,7 +304,7 @@ func (s *Server) newHTTP() *http.Server {
 func (s *Server) connContext(ctx context.Context, nc net.Conn) context.Context {
 	if s.BaseContext != nil {
 		s.mu.Lock()
-		base := s.bases[nc.(based).base().adopted.Listener()]
+		base := s.bases[adoptedOf(nc).Listener()]
 		s.mu.Unlock()
 		ctx = context.WithValue(base, http.ServerContextKey, s.http)
 	}
@@ -354,7 +354,7 @@ func (s *Server) setUpLife() {
 	}
 	s.setTimeouts(h)
 	life.TLSHandshakeTimeout = cmp.Or(life.TLSHandshakeTimeout, h.ReadTimeout)
-	if s.ConnState != nil {
+	if s.ConnState != nil && s.routes.mux != nil { // else fasthttp serves none
 		h.ConnState = func(nc net.Conn, st fasthttp.ConnState) { s.ConnState(nc, http.ConnState(st)) }
 	}
 	if life.Listeners == nil {
