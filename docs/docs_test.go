@@ -67,7 +67,7 @@ func blocks(t *testing.T) (all []block) {
 
 // imports are the packages that blocks use without an import.
 var imports = map[string]string{
-	"bufio": "bufio", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "net": "net", "os": "os",
+	"bufio": "bufio", "context": "context", "errors": "errors", "expvar": "expvar", "fmt": "fmt", "http": "net/http", "log": "log", "net": "net", "os": "os",
 	"sql": "database/sql", "strings": "strings", "sync": "sync", "testing": "testing", "time": "time", "tls": "crypto/tls", "signal": "os/signal", "syscall": "syscall",
 	"fasthttp":  "github.com/valyala/fasthttp",
 	"zerolog":   "github.com/rs/zerolog",

@@ -147,7 +147,8 @@
 //  16. Close ends everything now. Drain, ShutdownWithContext and Close may be
 //     called any number of times, at any time. A second Run is ErrAlreadyRun.
 //  17. What happened is data: Report, Event, ExitCode.
-//  18. A server may have any number of listeners, of different kinds.
+//  18. A server may have any number of listeners, of different kinds; ServeListener
+//     adds some while it runs.
 //
 // On macOS, the BSDs and Linux all of it holds, save for what line 3 says. On
 // Windows, and on connections without a socket, as in memory, idle connections are

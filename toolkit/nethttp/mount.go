@@ -1,5 +1,6 @@
 // Package nethttp serves net/http handlers, faithfully, under the life of a
-// lifecycle.Server: by a real http.Server behind the same listeners.
+// lifecycle.Server: by a real http.Server behind the same listeners. Server takes the
+// place of an http.Server in a program that has one; Mount is what it is built on.
 //
 // A request is for one of two servers, which the route says. A connection begins in the
 // one that its first request is for. fasthttp reads the header of a later one for
