@@ -90,6 +90,7 @@ type conn struct {
 	net.Conn
 	key      unsafe.Pointer // of Conn; see table
 	id       uint64
+	from     *listener
 	accepted time.Duration // like all times here since the server's epoch
 	silence  *time.Timer   // ends a connection that sends nothing; nil where nothing does
 
@@ -104,6 +105,7 @@ type conn struct {
 
 	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
 	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	letGo    chan struct{}             // closed when fasthttp has said that it is hijacked; nil where nobody listens
 	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
 	// parkFD is a second descriptor of the socket while the state is
@@ -406,6 +408,9 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 	}
 	if s.connState != nil {
 		s.connState(nc, st)
+		if c := s.conns.get(nc); st == fasthttp.StateHijacked && c != nil && c.letGo != nil {
+			close(c.letGo)
+		}
 	}
 }
 
@@ -436,9 +441,9 @@ func (s *Server) rest(c *conn, now time.Duration) {
 // addConn takes a connection that has just been accepted. It reports false, and
 // leaves it alone, if that is one too many even to be refused. Whose it is, only its
 // preface tells, if it has one.
-func (s *Server) addConn(nc net.Conn, hasPreface bool) bool {
+func (s *Server) addConn(nc net.Conn, from *listener, hasPreface bool) bool {
 	now := s.now()
-	c := &conn{Conn: nc, accepted: now, input: countedBelow(nc)}
+	c := &conn{Conn: nc, from: from, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
 	ok := s.limits.admit()
 	if !ok {
@@ -599,12 +604,13 @@ func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
 		s.errorHandler(ctx, err)
 		return
 	}
-	answerError(ctx, err)
+	AnswerError(ctx, err)
 }
 
-// answerError answers as fasthttp's own error handler does, which it does not
-// export, save that a body over the limit is a 413.
-func answerError(ctx *fasthttp.RequestCtx, err error) {
+// AnswerError answers where HTTP has no ErrorHandler: as fasthttp's own does, which it
+// does not export, save that a body over the limit is a 413. It is for an ErrorHandler
+// that has more to do than to answer.
+func AnswerError(ctx *fasthttp.RequestCtx, err error) {
 	var tooBig *fasthttp.ErrSmallBuffer
 	switch {
 	case errors.As(err, &tooBig):

@@ -51,6 +51,7 @@ type parked struct {
 	prev, next      *parked
 	accepted, since time.Duration
 	id, requests    uint64
+	from            *listener
 	ip              *ipConns
 	fd              int
 	remote          *net.Addr // of its preface
@@ -297,7 +298,7 @@ func (s *Server) dropParking(c *conn) {
 func (s *Server) enterParked(c *conn, since time.Duration) {
 	p := &parked{
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
-		accepted: c.accepted, since: since, ip: c.ip, remote: c.remote.Load(),
+		accepted: c.accepted, since: since, from: c.from, ip: c.ip, remote: c.remote.Load(),
 	}
 	s.parking.underWay.Add(-1)
 	s.conns.take(c)
@@ -369,7 +370,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 		return
 	}
 	_ = s.keepAlive(nc)
-	c := &conn{Conn: nc, id: p.id, accepted: p.accepted, ip: p.ip}
+	c := &conn{Conn: nc, id: p.id, from: p.from, accepted: p.accepted, ip: p.ip}
 	c.remote.Store(p.remote)
 	c.since.Store(int64(p.since))
 	c.word.Store(p.requests*oneRequest | uint64(st))

@@ -768,6 +768,9 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
 func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+	if b.accessLog {
+		h.ErrorHandler = s.logUnread(h.ErrorHandler)
+	}
 	if h.StreamRequestBody {
 		limitStreams(h)
 	}
@@ -801,7 +804,9 @@ func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader)
 				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
 			}
 		}
-		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
+		// A request without a body needs no further deadline. Its length is -2, that of a
+		// chunked body -1.
+		if n := h.ContentLength(); rc.ReadTimeout == 0 && (n > 0 || n == -1) {
 			rc.ReadTimeout = d
 		}
 		return rc

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -168,6 +169,31 @@ func TestClientIPFromTheWire(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What holds an address is used again, but not while a handler that timed out may look
+// at it.
+func TestAnAbandonedHandlerKeepsItsClient(t *testing.T) {
+	g, found := newGate(), make(chan netip.Addr, 1)
+	r := run(t, loopback().TrustedProxies("X-Forwarded-For", "127.0.0.1").Get("/", hello).
+		Get("/slow", fasthttp.TimeoutHandler(func(ctx *fasthttp.RequestCtx) {
+			<-g.release
+			found <- ClientIP(ctx)
+		}, time.Millisecond, "too late")))
+	c := r.dial()
+	if resp := c.get("/slow", "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 408 {
+		t.Error(resp)
+	}
+	for range 100 {
+		if resp := c.get("/", "X-Forwarded-For", "192.0.2.2"); resp.StatusCode != 200 {
+			t.Error(resp)
+		}
+	}
+	close(g.release)
+	if ip := <-found; ip != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("it sees %v", ip)
+	}
+	r.finish()
 }
 
 func FuzzClientIP(f *testing.F) {

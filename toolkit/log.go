@@ -16,7 +16,7 @@ func Logger(ctx *fasthttp.RequestCtx) zerolog.Logger {
 	if s == nil {
 		return zerolog.Nop()
 	}
-	with := s.log.With().Bytes("request_id", ctx.Request.Header.PeekBytes(headerRequestID))
+	with := s.log.With().Bytes("request_id", ctx.Request.Header.PeekCanonical(headerRequestID))
 	if fields, ok := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler); ok {
 		with = with.EmbedObject(fields)
 	}

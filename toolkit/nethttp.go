@@ -249,12 +249,13 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 		}
 		resp.LimitBody(limit)
 		if inFlight {
-			if !s.takeSlot(wait) {
+			if !s.enter(wait) {
+				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
 				return o
 			}
-			defer func() { <-s.inFlight.slots }()
+			defer s.inFlight.leave()
 		}
 		rt.handler.ServeHTTP(w, r)
 		return o
@@ -320,11 +321,14 @@ func (r *request) netOutcome(w netResponse, pattern string, panicked bool) Outco
 func (r *request) logNet(o Outcome, remote string, took time.Duration) {
 	level := zerolog.InfoLevel
 	if o.Status >= http.StatusInternalServerError {
-		level = zerolog.ErrorLevel
+		level = levelOfFailure(r.refused)
 	}
 	e := r.server.log.WithLevel(level)
 	if e == nil {
 		return
+	}
+	if r.refused != "" {
+		e.Str("refused", r.refused)
 	}
 	withFields(e, r.fields).
 		Str("method", r.method).

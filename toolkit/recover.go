@@ -73,6 +73,7 @@ func Catch(ctx *fasthttp.RequestCtx) (catch func()) {
 type request struct {
 	server                  *Server
 	id, method, path, route string
+	refused                 string                     // why its handler was not called
 	fields                  zerolog.LogObjectMarshaler // see LogFields; or nil
 }
 

@@ -240,8 +240,8 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 	for _, rt := range routes {
 		errs = append(errs, s.add(r, rt))
 	}
-	r.NotFound = orHandler(b.notFound, status(fasthttp.StatusNotFound))
-	r.MethodNotAllowed = orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed))
+	r.NotFound = s.match("", false, orHandler(b.notFound, status(fasthttp.StatusNotFound)))
+	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
 	h := fasthttp.RequestHandler(r.Handler)
 	for _, m := range slices.Backward(b.middleware) {
 		if m == nil {
@@ -251,6 +251,9 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 			return nil, errors.Join(append(errs, fmt.Errorf("toolkit: Use: %w", err))...)
 		}
 	}
+	if len(b.middleware) > 0 {
+		h = s.match("", false, h) // until the router knows better
+	}
 	if b.maxInFlight > 0 {
 		h = s.limitInFlight(b, probes, h)
 	}
@@ -258,7 +261,6 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 	if b.strict {
 		h = strict(h) // inside the access log, which tells of it
 	}
-	h = s.match("", false, h) // until the router knows better
 	if b.accessLog {
 		h = s.logAccess(h)
 	}
