@@ -20,7 +20,8 @@ import (
 //
 //	Active -> Enter -> (handler) -> Leave -> Idle -> Active -> ...
 //
-// It ends with Close, or goes back to fasthttp with GiveBack. What waits for a request
+// It ends with Close, or goes back to fasthttp with GiveBack. One of several requests at
+// a time begins with Multiplex. What waits for a request
 // has to be in a Read: the drain ends it by a FIN to its client and an io.EOF to its
 // reader; where there is no socket, and on Windows, by a read deadline.
 type Adopted struct {

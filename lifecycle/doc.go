@@ -73,7 +73,9 @@
 // Server.HandOver takes a connection out of fasthttp's hands, and Server.Divert a new
 // one, for another server, such as an http.Server, which this package does not know.
 // Adopted is how that tells what becomes of it, so that the contract holds for it too,
-// and how it goes back. Package toolkit/nethttp is built on it.
+// and how it goes back. A connection that carries several requests at a time, as HTTP/2
+// does, is active while one of them is under way, and ends in its protocol's own way: see
+// Adopted.Multiplex. Package toolkit/nethttp is built on it.
 //
 // # A close that destroys no response
 //
