@@ -464,7 +464,8 @@ func (b *Builder) AccessLog(on bool) *Builder {
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))). What has to see all
+// requests, those for net/http too, is an Observer.
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b
