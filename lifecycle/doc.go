@@ -129,6 +129,8 @@
 //     Connections that outlive it (KeepHijackedConns) are looked at every 10 ms
 //     while draining. A handler that fasthttp.TimeoutHandler has given up on is
 //     awaited if Track is around it.
+//     What only shows the server's life, see Watch, is not awaited: it is told when all
+//     else has ended, and has a second for its last word.
 //  10. RequestCtx.Done and Context stay open until the deadline, which is
 //     DrainTimeout after the end of ShutdownDelay.
 //  11. At the deadline they end; handlers have AbortTimeout to answer; then every

@@ -130,6 +130,7 @@ type config struct {
 	proxyNetworks []string
 
 	logger     zerolog.Logger
+	console    *console // where the log goes, if Console was called last
 	accessLog  bool
 	middleware []Middleware
 	observers  []Observer
@@ -449,7 +450,7 @@ func (b *Builder) Strict(on bool) *Builder {
 // panics. The default writes JSON to standard error from level info on;
 // zerolog.Nop() is silence, and free.
 func (b *Builder) Logger(log zerolog.Logger) *Builder {
-	b.logger = log
+	b.logger, b.console = log, nil
 	return b
 }
 
@@ -541,7 +542,7 @@ func (b *Builder) Build() (*Server, error) {
 	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
-	s := &Server{log: b.logger}
+	s := &Server{log: b.logger, console: b.console}
 	routes := append(s.healthRoutes(b), b.routes...)
 	proxies, proxiesErr := b.proxies()
 	handler, err := s.route(b, routes, proxies)
@@ -566,6 +567,7 @@ func (b *Builder) Build() (*Server, error) {
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
+	s.settings = b.settings(h, s.Server)
 	if d != nil {
 		s.mount(b, d)
 	}
