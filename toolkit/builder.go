@@ -69,9 +69,6 @@ const UntilIdle = lifecycle.UntilIdle
 // maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
 const maxHeaderSize = 16 << 20
 
-// Middleware wraps a handler.
-type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
-
 // Builder collects what a server is to be. Its methods only record, and return
 // the Builder: of a scalar's calls the last one counts, lists append. Build
 // checks everything. A Builder is not for concurrent use.
@@ -343,7 +340,7 @@ func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 }
 
 // MaxBodySize is how many bytes a request's body may have; more is a 413. See
-// DefaultMaxBodySize.
+// DefaultMaxBodySize, and Group.MaxBodySize for routes that want another one.
 func (b *Builder) MaxBodySize(bytes int) *Builder {
 	b.maxBodySize = bytes
 	return b
@@ -457,14 +454,19 @@ func (b *Builder) Logger(log zerolog.Logger) *Builder {
 	return b
 }
 
-// AccessLog says whether each request gets a line in the log. The default is true.
+// AccessLog says whether each request gets a line in the log: at level info, where the
+// response is a 5xx at error, where MaxInFlight has refused it at warn, and of the health
+// endpoints at debug. A request that fasthttp refuses, as one with a broken header or too
+// large a body, has a line without its id, duration and size, and, unless its header could
+// be read, without method and path. The default is true.
 func (b *Builder) AccessLog(on bool) *Builder {
 	b.accessLog = on
 	return b
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))). What has to see all
+// requests, those for net/http too, is an Observer.
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b
@@ -561,7 +563,7 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, errors.New("toolkit: Configure: Handler is nil")
 	}
 	replaced := !sameHandler(h.Handler, own)
-	b.finishHTTP(h, s)
+	b.finishHTTP(h, s, newBodyLimits(routes))
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
@@ -768,12 +770,15 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server, limits *bodyLimits) {
 	if b.accessLog {
 		h.ErrorHandler = s.logUnread(h.ErrorHandler)
 	}
-	if h.StreamRequestBody {
-		limitStreams(h)
+	switch {
+	case h.StreamRequestBody:
+		limitStreams(h, limits)
+	case limits != nil:
+		h.HeaderReceived = limits.received(h.HeaderReceived)
 	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
 		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)

@@ -191,7 +191,11 @@ func (s *Server) Checks() []CheckResult {
 
 func guard(f func() error) (err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover().(type) {
+		case nil:
+		case mistake:
+			err = v
+		default:
 			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()

@@ -249,7 +249,7 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 		}
 		resp.LimitBody(limit)
 		if inFlight {
-			if !s.enter(wait) {
+			if !s.inFlight.enter(s, wait) {
 				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)

@@ -56,13 +56,16 @@ func exemptStreams(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 // ClientContext returns a context that ends when the request's client has gone, the
-// drain's deadline has come or the handler has returned. See
-// lifecycle.Server.ClientContext, which has the details and the price. Outside of a
-// server it returns one that does not end.
+// drain's deadline has come, the time is over that a Timeout gives, or the handler has
+// returned. See lifecycle.Server.ClientContext, which has the details and the price. Outside
+// of a server it returns one that does not end.
 func ClientContext(ctx *fasthttp.RequestCtx) context.Context {
 	s := FromRequest(ctx)
 	if s == nil {
 		return context.Background()
+	}
+	if t := timedOf(ctx); t != nil {
+		return t.context(s, ctx)
 	}
 	return s.ClientContext(ctx)
 }
