@@ -28,7 +28,7 @@ func (b *Builder) settings(h *fasthttp.Server, l *lifecycle.Server) []Setting {
 	settings, plain := b.values(h, l), New()
 	bare := &Server{}
 	plainHTTP := plain.newHTTP(nil, bare)
-	plain.finishHTTP(plainHTTP, bare)
+	plain.finishHTTP(plainHTTP, bare, newBodyLimits(nil))
 	for i, def := range plain.values(plainHTTP, plain.newLifecycle(plainHTTP, bare)) {
 		settings[i].Default = settings[i].Value == def.Value
 	}
