@@ -277,7 +277,7 @@ func TestPlacesAreNeitherLostNorMade(t *testing.T) {
 	for i := range 16 {
 		all.Go(func() {
 			for n := range 1000 {
-				if !s.inFlight.enter(s, time.Duration((i+n)%4) * 10 * time.Microsecond) {
+				if !s.inFlight.enter(s, time.Duration((i+n)%4)*10*time.Microsecond) {
 					continue
 				}
 				entered.Add(1)
