@@ -29,7 +29,8 @@ import (
 // net/http reads requests in its own way, those for native handlers too that come on a
 // connection which has asked for net/http before. The least rates do not measure what
 // a net/http handler itself reads and writes; ReadBodyTimeout does, and WriteTimeout, for
-// each write. Parameters of the path are not passed on. Server.Handler is the native
+// each write. Parameters of the path are not passed on. For net/http middleware around
+// native handlers there is nethttp.Middleware. Server.Handler is the native
 // handlers alone.
 func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 	b.netHTTP = append(b.netHTTP, netRoute{path, h})
