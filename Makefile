@@ -67,7 +67,7 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 
 .PHONY: alloc
 alloc: ## check that requests allocate nothing (without the race detector, which allocates)
-	go test -run 'Alloc' ./lifecycle ./toolkit ./toolkit/nethttp
+	go test -run 'Alloc' ./lifecycle ./toolkit ./toolkit/nethttp ./toolkit/metrics
 
 FUZZTIME ?= 30s
 

@@ -20,7 +20,8 @@ import (
 //
 //	Active -> Enter -> (handler) -> Leave -> Idle -> Active -> ...
 //
-// It ends with Close, or goes back to fasthttp with GiveBack. What waits for a request
+// It ends with Close, or goes back to fasthttp with GiveBack. One of several requests at
+// a time begins with Multiplex. What waits for a request
 // has to be in a Read: the drain ends it by a FIN to its client and an io.EOF to its
 // reader; where there is no socket, and on Windows, by a read deadline.
 type Adopted struct {
@@ -87,9 +88,9 @@ func readBuffered(nc net.Conn) (all []byte) {
 	}
 }
 
-// Conn is the connection, as fasthttp would have served it. To read and to write is
+// Conn is the connection, as it was accepted. To read and to write is
 // for who serves it; to close it is not: see Close.
-func (a *Adopted) Conn() net.Conn { return a.c.Conn }
+func (a *Adopted) Conn() net.Conn { return below(a.c.Conn) } // what was to be replayed has been read
 
 // RemoteAddr is the client's address: that of the connection's preface, or its own.
 func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }

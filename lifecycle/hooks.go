@@ -114,6 +114,24 @@ func (s *Server) addHook(chain *[]hook, name string, run HookFunc, timeout []tim
 	*chain = append(*chain, h)
 }
 
+// PendingHooks returns the hooks that have not begun, by their stage, and within it in the
+// order in which they will. Of each only Stage and Name are set.
+func (s *Server) PendingHooks() (pending []HookResult) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	add := func(stage HookStage, h hook) { pending = append(pending, HookResult{Stage: stage, Name: h.name}) }
+	for _, h := range s.startHooks {
+		add(StageStart, h)
+	}
+	for _, h := range s.drainHooks {
+		add(StageDrain, h)
+	}
+	for _, h := range slices.Backward(s.exitHooks) {
+		add(StageExit, h)
+	}
+	return pending
+}
+
 // nextHook takes the next hook off a chain: from its front, or, for exit hooks,
 // from its end.
 func (s *Server) nextHook(chain *[]hook) (h hook, ok bool) {
@@ -210,7 +228,8 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("took longer than %v: %w", timeout, context.DeadlineExceeded))
 		defer cancel()
 	}
-	began := time.Now()
+	began, name := time.Now(), fmt.Sprintf("%s hook %q", stage, h.name)
+	defer s.work.remove(s.work.add(name)) // who asks what is awaited gets its name
 	ended := make(chan error, 1)
 	go func() { ended <- guard(func() error { return h.run(ctx) }) }()
 	var err error
@@ -232,7 +251,7 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 	s.mu.Lock()
 	s.report.Hooks = append(s.report.Hooks, result)
 	s.mu.Unlock()
-	s.emit(Event{Kind: EventHook, Name: fmt.Sprintf("%s hook %q", stage, h.name), Duration: result.Took, Err: err})
+	s.emit(Event{Kind: EventHook, Name: name, Duration: result.Took, Err: err})
 	return err
 }
 

@@ -216,6 +216,8 @@ type Server struct {
 	kept      kept
 	lingering lingering
 	work      work
+	hooking   atomic.Bool // drain hooks run
+	watchers  watchers
 	accepting atomic.Int32 // accept loops that run
 	wakeMu    sync.Mutex   // orders a drain's past deadlines against their repair
 
@@ -263,6 +265,7 @@ func (s *Server) init() {
 		s.startCtx, s.cancelStart = context.WithCancel(s.ctx)
 		s.changed = make(chan struct{}, 1)
 		s.forced = make(chan struct{})
+		s.watchers.over = make(chan struct{})
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,6 +44,15 @@ func ClientIP(ctx *fasthttp.RequestCtx) netip.Addr {
 		return c.Addr
 	}
 	return ipOf(ctx.RemoteAddr())
+}
+
+// NetClientIP is ClientIP for handlers of net/http.
+func NetClientIP(r *http.Request) netip.Addr {
+	if client, ok := r.Context().Value(clientIPKey{}).(netip.Addr); ok {
+		return client
+	}
+	client, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return client.Addr().Unmap().WithZone("")
 }
 
 // clientIP is what is stored with a request. It comes from a pool, as an address in an

@@ -1,7 +1,9 @@
 package toolkit
 
 import (
+	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -233,4 +235,19 @@ func FuzzClientIP(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestNetClientIP(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.1:80": "192.0.2.1", "[::ffff:192.0.2.1]:80": "192.0.2.1", "[fe80::1%eth0]:80": "fe80::1", "@": "invalid IP",
+	} {
+		if got := NetClientIP(&http.Request{RemoteAddr: remote}).String(); got != want {
+			t.Errorf("%s: %s, want %s", remote, got, want)
+		}
+	}
+	r := run(t, loopback().TrustedProxies("X-Forwarded-For", "127.0.0.1").
+		NetHTTP("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, NetClientIP(r)) })))
+	if got := r.dial().get("/", "X-Forwarded-For", "192.0.2.7").text; got != "192.0.2.7" {
+		t.Error(got)
+	}
 }
