@@ -249,6 +249,7 @@ type Server struct {
 	exitHooks    []hook
 	mistakes     []error // of calls that return none; Run does
 	drainHookErr error
+	running      *runningHook
 	listenErr    error
 	drainBegan   time.Duration // constant once PhaseDraining is reached, as the next one
 	crowded      bool          // see crowd
