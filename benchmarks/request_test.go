@@ -1,10 +1,13 @@
 package benchmarks
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/fasthttp/router"
 	"github.com/rs/zerolog"
@@ -44,8 +47,15 @@ func variants() []variant {
 		{"toolkit,nowritetimeout", plainRequest, built(func(b *toolkit.Builder) { b.WriteTimeout(0) })},
 		{"toolkit,least", ownIDRequest, built(func(b *toolkit.Builder) { b.AccessLog(false).WriteTimeout(0) })},
 		{"toolkit,middleware", plainRequest, built(func(b *toolkit.Builder) { b.Use(pass) })},
+		{"toolkit,notstrict", plainRequest, built(func(b *toolkit.Builder) { b.Strict(false) })},
+		{"toolkit,hardened", plainRequest, built(harden)},
 		{"toolkit,log", plainRequest, built(func(b *toolkit.Builder) { b.Logger(zerolog.New(io.Discard)) })},
 	}
+}
+
+// harden sets those limits without a default that are looked at with each request.
+func harden(b *toolkit.Builder) {
+	b.MaxInFlight(100_000, time.Second).MaxConnAge(time.Hour).MaxRequestsPerConn(1_000_000_000)
 }
 
 // pass is the least that a middleware can be.
@@ -139,6 +149,74 @@ func BenchmarkRequest(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPipelined is one request of those that come sixteen at a time, on a
+// connection that is never waited for: what is measured is the server alone.
+func BenchmarkPipelined(b *testing.B) {
+	for _, v := range variants() {
+		b.Run(v.name, func(b *testing.B) {
+			const segment = 16
+			nc := &fed{segment: bytes.Repeat([]byte(v.request), segment), over: make(chan struct{})}
+			nc.left = max(1, b.N/segment)
+			ln := &single{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+			stop := v.serve(ln)
+			b.ReportAllocs()
+			b.ResetTimer()
+			ln.conns <- nc
+			<-nc.over
+			b.StopTimer()
+			stop()
+			if want := "HTTP/1.1 200"; string(nc.answer[:len(want)]) != want {
+				b.Fatalf("%s", nc.answer[:])
+			}
+		})
+	}
+}
+
+// single is a listener for one connection.
+type single struct {
+	conns     chan net.Conn
+	closed    chan struct{}
+	closeOnce sync.Once
+}
+
+func (l *single) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *single) Close() error   { l.closeOnce.Do(func() { close(l.closed) }); return nil }
+func (l *single) Addr() net.Addr { return new(net.TCPAddr) }
+
+// fed is a connection on which the same requests come, left times, and whose client
+// then goes away.
+type fed struct {
+	segment   []byte
+	left      int
+	answer    [64]byte // the begin of the last one
+	over      chan struct{}
+	closeOnce sync.Once
+}
+
+func (c *fed) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, io.EOF
+	}
+	c.left--
+	return copy(p, c.segment), nil // less than the least read buffer
+}
+
+func (c *fed) Write(p []byte) (int, error)    { copy(c.answer[:], p); return len(p), nil }
+func (c *fed) Close() error                   { c.closeOnce.Do(func() { close(c.over) }); return nil }
+func (*fed) LocalAddr() net.Addr              { return new(net.TCPAddr) }
+func (*fed) RemoteAddr() net.Addr             { return new(net.TCPAddr) }
+func (*fed) SetDeadline(time.Time) error      { return nil }
+func (*fed) SetReadDeadline(time.Time) error  { return nil }
+func (*fed) SetWriteDeadline(time.Time) error { return nil }
 
 func listen(b *testing.B, network string) (net.Listener, func() (net.Conn, error)) {
 	b.Helper()

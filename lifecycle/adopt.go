@@ -20,7 +20,8 @@ import (
 //
 //	Active -> Enter -> (handler) -> Leave -> Idle -> Active -> ...
 //
-// It ends with Close, or goes back to fasthttp with GiveBack. What waits for a request
+// It ends with Close, or goes back to fasthttp with GiveBack. One of several requests at
+// a time begins with Multiplex. What waits for a request
 // has to be in a Read: the drain ends it by a FIN to its client and an io.EOF to its
 // reader; where there is no socket, and on Windows, by a read deadline.
 type Adopted struct {
@@ -47,15 +48,22 @@ func (s *Server) adopt(c *conn) *Adopted {
 // HandOver reports false, and does nothing, for a connection that is not from a
 // listener of this Server.
 //
-// For HTTP.ConnState the connection is hijacked.
+// For HTTP.ConnState the connection is hijacked, before to is called.
 func (s *Server) HandOver(ctx *fasthttp.RequestCtx, to func(a *Adopted, unread []byte)) bool {
 	c := s.conns.get(ctx.Conn())
 	if c == nil {
 		return false
 	}
 	a := s.adopt(c)
+	if s.connState != nil {
+		c.letGo = make(chan struct{})
+	}
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(hc net.Conn) {
+		if c.letGo != nil {
+			<-c.letGo
+			c.letGo = nil
+		}
 		to(a, readBuffered(hc))
 		// When a hijack handler returns, fasthttp closes the connection, unless
 		// KeepHijackedConns says otherwise for all of them. It does nothing else that
@@ -86,6 +94,10 @@ func (a *Adopted) Conn() net.Conn { return below(a.c.Conn) } // what was to be r
 
 // RemoteAddr is the client's address: that of the connection's preface, or its own.
 func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
+
+// Listener is what the connection was accepted from: one of Server.Listeners, one given
+// to ServeListener, or one opened for Addrs.
+func (a *Adopted) Listener() net.Listener { return a.c.from.Listener }
 
 // Adopt takes over a connection that fasthttp has given to a handler of its NextProto,
 // which must not return before the connection has been closed. It returns nil for one
@@ -341,7 +353,7 @@ func (s *Server) replay(c *conn, unread []byte) *conn {
 	}
 	r := replayed{c.Conn, unread}
 	again := &conn{
-		Conn: &r, id: c.id, accepted: c.accepted, ip: c.ip, input: c.input,
+		Conn: &r, id: c.id, from: c.from, accepted: c.accepted, ip: c.ip, input: c.input,
 		route: c.route, routeLen: c.routeLen,
 	}
 	if _, ok := c.Conn.(*tls.Conn); ok {

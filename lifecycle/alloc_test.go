@@ -95,10 +95,10 @@ func BenchmarkState(b *testing.B) {
 	s.takeLimits()
 	nc, other := net.Pipe()
 	b.Cleanup(func() { _, _ = nc.Close(), other.Close() })
-	s.addConn(nc, false)
+	s.addConn(nc, nil, false)
 	for range 1000 {
 		nc, _ := net.Pipe()
-		s.addConn(nc, false)
+		s.addConn(nc, nil, false)
 	}
 	b.ReportAllocs()
 	for b.Loop() {

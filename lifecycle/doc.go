@@ -74,7 +74,9 @@
 // one, or with DivertIf those that begin in some way, for another server, such as an
 // http.Server, which this package does not know.
 // Adopted is how that tells what becomes of it, so that the contract holds for it too,
-// and how it goes back. Package toolkit/nethttp is built on it.
+// and how it goes back. A connection that carries several requests at a time, as HTTP/2
+// does, is active while one of them is under way, and ends in its protocol's own way: see
+// Adopted.Multiplex. Package toolkit/nethttp is built on it.
 //
 // # A close that destroys no response
 //
@@ -127,6 +129,8 @@
 //     Connections that outlive it (KeepHijackedConns) are looked at every 10 ms
 //     while draining. A handler that fasthttp.TimeoutHandler has given up on is
 //     awaited if Track is around it.
+//     What only shows the server's life, see Watch, is not awaited: it is told when all
+//     else has ended, and has a second for its last word.
 //  10. RequestCtx.Done and Context stay open until the deadline, which is
 //     DrainTimeout after the end of ShutdownDelay.
 //  11. At the deadline they end; handlers have AbortTimeout to answer; then every
@@ -145,7 +149,8 @@
 //  16. Close ends everything now. Drain, ShutdownWithContext and Close may be
 //     called any number of times, at any time. A second Run is ErrAlreadyRun.
 //  17. What happened is data: Report, Event, ExitCode.
-//  18. A server may have any number of listeners, of different kinds.
+//  18. A server may have any number of listeners, of different kinds; ServeListener
+//     adds some while it runs.
 //
 // On macOS, the BSDs and Linux all of it holds, save for what line 3 says. On
 // Windows, and on connections without a socket, as in memory, idle connections are

@@ -16,7 +16,7 @@ const (
 	EventHook                         // Name ("exit hook \"db\""), Duration, Err: a hook has ended
 	EventSignal                       // Name: a signal was received
 	EventAcceptRetry                  // Addr, Err, Duration: accepting failed and is retried after Duration
-	EventListenFail                   // Addr, Err: a listener failed for good, which begins the drain
+	EventListenFail                   // Addr, Err: a listener failed for good, which begins the drain, but for ServeListener's
 	EventPanic                        // Name, Err, a *PanicError: tracked work or a callback panicked
 	EventNotParked                    // Err: connections, or those of a kind, cannot be parked; once
 	EventRefused                      // Name (why), Addr (whose): a connection was refused; at most once a minute for each reason

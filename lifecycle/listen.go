@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,8 @@ type listener struct {
 	told     time.Time             // when an event last told of a failure; of the accept loop alone
 
 	ended   time.Time // when end was called; constant once ending is set
-	settled bool      // no handshake is under way any more; of the accept loop alone
+	failed  error     // what Accept failed with; of the accept loop alone, as the next one
+	settled bool      // no handshake is under way any more
 
 	closeOnce sync.Once
 	closeErr  error
@@ -101,17 +103,51 @@ func removeStaleSocket(ctx context.Context, path string) error {
 	return err
 }
 
+func (s *Server) newListener(ln net.Listener, config *tls.Config, own bool) *listener {
+	return &listener{Listener: ln, tls: config, own: own, s: s, over: make(chan struct{})}
+}
+
 func (s *Server) addListener(ln net.Listener, config *tls.Config, own bool) {
-	l := &listener{Listener: ln, tls: config, own: own, s: s, over: make(chan struct{})}
 	s.mu.Lock()
-	s.listeners = append(s.listeners, l)
+	s.listeners = append(s.listeners, s.newListener(ln, config, own))
 	s.mu.Unlock()
 	s.emit(Event{Kind: EventListening, Addr: ln.Addr()})
 }
 
+// ServeListener serves one more listener, with TLS where config is not nil, from when
+// the server is ready until the drain has ended it: then it returns nil, as it does at
+// once where the drain has begun. A listener that ends by itself does not begin the
+// drain, as one of Listeners does: ServeListener returns what its Accept failed with. It
+// closes ln, and may be called at any time and any number of times. Its queue is ended
+// as that of Listeners is.
+func (s *Server) ServeListener(ln net.Listener, config *tls.Config) error {
+	<-s.Reached(PhaseReady)
+	l := s.newListener(ln, config, false)
+	s.mu.Lock()
+	late := s.report.Cause != ""
+	if !late { // endListeners is yet to come, and nothingLeft waits
+		s.listeners = append(s.listeners, l)
+		s.accepting.Add(1)
+	}
+	s.mu.Unlock()
+	if late {
+		_ = ln.Close()
+		return nil
+	}
+	s.emit(Event{Kind: EventListening, Addr: ln.Addr()})
+	err := s.accept(l)
+	if err != nil {
+		s.mu.Lock()
+		s.listeners = slices.DeleteFunc(s.listeners, func(other *listener) bool { return other == l })
+		s.mu.Unlock()
+	}
+	return err
+}
+
 // ListenAddrs returns the addresses that the server is bound to: those of
 // Listeners, then those of Addrs, in their order, with the ports that the system
-// chose for a port of 0. Before PhaseReady it returns none.
+// chose for a port of 0, then those that ServeListener serves. Before PhaseReady it
+// returns none.
 func (s *Server) ListenAddrs() []net.Addr {
 	var addrs []net.Addr
 	for _, l := range s.openListeners() {
@@ -148,7 +184,8 @@ func (l *listener) Accept() (net.Conn, error) {
 			pause = min(max(2*pause, minAcceptPause), maxAcceptPause)
 			l.retryAfter(pause, err)
 		default:
-			return nil, err
+			l.failed = err
+			return nil, io.EOF // who called Serve is told; fasthttp would log it
 		}
 	}
 }
@@ -171,7 +208,7 @@ func (l *listener) take(nc net.Conn) net.Conn {
 		}
 		nc = tls.Server(below, l.tls)
 	}
-	if !l.s.addConn(nc, hasPreface) {
+	if !l.s.addConn(nc, l, hasPreface) {
 		cut(nc)
 		return nil
 	}
@@ -351,7 +388,8 @@ func (l *listener) wait(pause time.Duration) {
 
 // isTemporary knows the errors of accept(2) that say nothing about the listener:
 // descriptors or memory have run out, or the client has gone already. fasthttp
-// alone ends its Serve on all of them.
+// alone ends its Serve on all of them. Errors of listeners handed in may say so
+// themselves, as net/http wants it.
 func isTemporary(err error) bool {
 	for _, errno := range []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPROTO,
@@ -360,7 +398,11 @@ func isTemporary(err error) bool {
 			return true
 		}
 	}
-	return isTimeout(err)
+	temporary, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && temporary.Temporary() || isTimeout(err)
 }
 
 func isTimeout(err error) bool {
@@ -388,7 +430,7 @@ func (l *listener) end() {
 // Close is also called by fasthttp's own shutdown, once more.
 func (l *listener) Close() error {
 	l.closeOnce.Do(func() {
-		if l.ending.Load() {
+		if l.ending.Load() && !l.own { // else who connects right now is accepted, and reset
 			allowNew(l.Listener)
 		}
 		l.closeErr = l.Listener.Close()

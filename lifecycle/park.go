@@ -51,6 +51,7 @@ type parked struct {
 	prev, next      *parked
 	accepted, since time.Duration
 	id, requests    uint64
+	from            *listener
 	ip              *ipConns
 	fd              int
 	remote          *net.Addr // of its preface
@@ -297,7 +298,7 @@ func (s *Server) dropParking(c *conn) {
 func (s *Server) enterParked(c *conn, since time.Duration) {
 	p := &parked{
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
-		accepted: c.accepted, since: since, ip: c.ip, remote: c.remote.Load(),
+		accepted: c.accepted, since: since, from: c.from, ip: c.ip, remote: c.remote.Load(),
 	}
 	s.parking.underWay.Add(-1)
 	s.conns.take(c)
@@ -369,7 +370,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 		return
 	}
 	_ = s.keepAlive(nc)
-	c := &conn{Conn: nc, id: p.id, accepted: p.accepted, ip: p.ip}
+	c := &conn{Conn: nc, id: p.id, from: p.from, accepted: p.accepted, ip: p.ip}
 	c.remote.Store(p.remote)
 	c.since.Store(int64(p.since))
 	c.word.Store(p.requests*oneRequest | uint64(st))
@@ -389,7 +390,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 func (s *Server) dropParked(p *parked) {
 	closeFD(p.fd)
 	s.limits.release(p.ip)
-	if s.conns.closed() == 0 {
+	if s.conns.closed() <= s.watchers.conns.Load() {
 		s.signalChange()
 	}
 }
@@ -449,27 +450,23 @@ func (s *Server) cutParked() {
 	}
 }
 
-// parkedInfos is a snapshot of the parked connections. It holds none of them up.
-func (s *Server) parkedInfos(now time.Duration) (infos []ConnInfo) {
-	for _, p := range s.parking.all() {
-		info := ConnInfo{
-			ID: p.id, State: StateParked, Requests: p.requests,
-			Age: now - p.accepted, Since: max(0, now-p.since),
-		}
-		s.parking.mu.Lock()
-		in := s.parking.at(p.fd) == p
-		if in {
-			info.Local, info.Remote = addrsOf(p.fd)
-			if p.remote != nil {
-				info.Remote = addrString(*p.remote)
-			}
-		}
-		s.parking.mu.Unlock()
-		if in {
-			infos = append(infos, info)
-		}
+// info is all but what takes system calls.
+func (p *parked) info(now time.Duration) ConnInfo {
+	return ConnInfo{ID: p.id, State: StateParked, Requests: p.requests, Age: now - p.accepted, Since: max(0, now-p.since)}
+}
+
+// parkedAddrs are the addresses of a connection, if it is still parked.
+func (s *Server) parkedAddrs(p *parked) (local, remote string, in bool) {
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	if s.parking.at(p.fd) != p {
+		return "", "", false
 	}
-	return infos
+	local, remote = addrsOf(p.fd)
+	if p.remote != nil {
+		remote = addrString(*p.remote)
+	}
+	return local, remote, true
 }
 
 // What parked connections have given back is garbage, which Go collects when its heap

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,8 @@ type Server struct {
 	// Listeners are served as they are, beside Addrs. Run closes them. When a
 	// *net.TCPListener or *net.UnixListener ends, what waits in its queue is still
 	// served; of another kind, as tls.NewListener makes it, the queue cannot be known.
-	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best.
+	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best. A slice that is empty, but
+	// not nil, says that there are none yet: ServeListener will bring them.
 	Listeners []net.Listener
 
 	// ParkAfter is how long a connection may be idle before it is parked, up to half
@@ -215,6 +217,8 @@ type Server struct {
 	kept      kept
 	lingering lingering
 	work      work
+	hooking   atomic.Bool // drain hooks run
+	watchers  watchers
 	accepting atomic.Int32 // accept loops that run
 	wakeMu    sync.Mutex   // orders a drain's past deadlines against their repair
 
@@ -246,6 +250,7 @@ type Server struct {
 	exitHooks    []hook
 	mistakes     []error // of calls that return none; Run does
 	drainHookErr error
+	running      *runningHook
 	listenErr    error
 	drainBegan   time.Duration // constant once PhaseDraining is reached, as the next one
 	crowded      bool          // see crowd
@@ -262,6 +267,7 @@ func (s *Server) init() {
 		s.startCtx, s.cancelStart = context.WithCancel(s.ctx)
 		s.changed = make(chan struct{}, 1)
 		s.forced = make(chan struct{})
+		s.watchers.over = make(chan struct{})
 	})
 }
 
@@ -357,7 +363,7 @@ func (s *Server) check() error {
 	if s.HTTP == nil || s.HTTP.Handler == nil {
 		errs = append(errs, errors.New("lifecycle: Server.HTTP has no Handler"))
 	}
-	if len(s.Addrs)+len(s.Listeners) == 0 {
+	if len(s.Addrs) == 0 && s.Listeners == nil {
 		errs = append(errs, errors.New("lifecycle: Server has neither Addrs nor Listeners"))
 	}
 	if s.ParkAfter < 0 {
@@ -383,21 +389,32 @@ func (s *Server) check() error {
 // acceptLoop serves a listener until it has ended. A listener that ends by itself
 // takes the server with it: half a server is worse than one that is restarted.
 func (s *Server) acceptLoop(l *listener) {
-	defer s.signalChange()
-	defer s.accepting.Add(-1)
-	err := s.HTTP.Serve(l)
-	if l.ending.Load() {
+	err := s.accept(l)
+	if err == nil {
 		return
 	}
-	if err == nil {
-		err = net.ErrClosed
-	}
 	err = fmt.Errorf("%w: %v: %w", errListener, l.Addr(), err)
-	s.emit(Event{Kind: EventListenFail, Addr: l.Addr(), Err: err})
 	s.mu.Lock()
 	s.listenErr = errors.Join(s.listenErr, err)
 	s.mu.Unlock()
 	s.beginDrain(err.Error())
+}
+
+// accept serves a listener until it has ended. It returns nil if the drain has ended
+// it, else what has.
+func (s *Server) accept(l *listener) error {
+	defer s.signalChange()
+	defer s.accepting.Add(-1)
+	err := s.HTTP.Serve(l)
+	if l.ending.Load() {
+		return nil
+	}
+	if err == nil {
+		err = cmp.Or(l.failed, net.ErrClosed)
+	}
+	_ = l.Close()
+	s.emit(Event{Kind: EventListenFail, Addr: l.Addr(), Err: err})
+	return err
 }
 
 func (s *Server) closeListeners() {

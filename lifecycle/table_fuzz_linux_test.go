@@ -74,7 +74,7 @@ func FuzzTable(f *testing.F) {
 				} else {
 					accepted++
 				}
-				if !s.addConn(m.nc, false) {
+				if !s.addConn(m.nc, nil, false) {
 					t.Fatal("not even refused")
 				}
 				conns[i] = m

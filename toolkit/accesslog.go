@@ -7,12 +7,14 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // logAccess writes a line for each request that fasthttp could read: at level info,
-// 5xx at error, those of the health endpoints at debug. One that strict has refused
-// says why, as "refused". A line that the logger would
-// drop costs next to nothing.
+// 5xx at error, those of probes at debug. One that strict, MaxInFlight or LimitInFlight
+// has refused says why, as "refused"; those of the latter two are at warn. A line that the
+// logger would drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
 		return next
@@ -26,32 +28,39 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		}
 		method := append(buf.method[:0], ctx.Method()...)
 		path := append(buf.path[:0], ctx.Path()...)
-		id := append(buf.id[:0], ctx.Request.Header.PeekBytes(headerRequestID)...)
-		client, _ := ctx.UserValue(clientIPKey{}).(netip.Addr)
+		id := append(buf.id[:0], ctx.Request.Header.PeekCanonical(headerRequestID)...)
+		var proxied netip.Addr // the client's address, where there are proxies
+		if c, ok := ctx.UserValue(clientIPKey{}).(*clientIP); ok {
+			proxied = c.Addr
+		}
+		fields, _ := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler)
 		began := ctx.Time()
 		next(ctx)
 
 		resp, route, refused, level := &ctx.Response, "", "", zerolog.InfoLevel
 		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
 			resp = timedOut
-		} else if m := matchedOf(ctx); m != nil {
-			route = m.pattern
-			if m.health {
-				level = zerolog.DebugLevel
+		} else {
+			if m := matchedOf(ctx); m != nil {
+				route = m.pattern
+				if m.probe {
+					level = zerolog.DebugLevel
+				}
 			}
-			if route == "" {
+			if resp.StatusCode() >= fasthttp.StatusBadRequest {
 				refused, _ = ctx.UserValue(refusedKey{}).(string)
 			}
 		}
 		code := resp.StatusCode()
 		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
-			level = zerolog.ErrorLevel
+			level = levelOfFailure(refused)
 		}
 		e := s.log.WithLevel(level)
 		if e == nil {
 			return
 		}
-		e.Bytes("method", method).
+		withFields(e, fields).
+			Bytes("method", method).
 			Bytes("path", path).
 			Str("route", route).
 			Int("status", code)
@@ -67,14 +76,48 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			e.Str("refused", refused)
 		}
 		remote := fmt.Stringer(ctx.RemoteAddr())
-		if client.IsValid() {
-			remote = client
+		if proxied.IsValid() {
+			remote = proxied
 		}
 		e.Dur("duration", time.Since(began)).
 			Stringer("remote", remote).
 			Bytes("request_id", id).
 			Msg("request")
 	}
+}
+
+// logUnread is the ErrorHandler that writes a line for a request which fasthttp could
+// not read, or would not: no handler gets it. Such a line has "refused" in it, and what
+// was asked for only where fasthttp has kept the header, which is whole then. What fasthttp says of the error is left
+// out: it quotes the header, with whatever secrets are in it.
+func (s *Server) logUnread(answer func(*fasthttp.RequestCtx, error)) func(*fasthttp.RequestCtx, error) {
+	if answer == nil {
+		answer = lifecycle.AnswerError
+	}
+	if s.log.GetLevel() == zerolog.Disabled {
+		return answer
+	}
+	return func(ctx *fasthttp.RequestCtx, err error) {
+		answer(ctx, err)
+		code := ctx.Response.StatusCode()
+		e := s.log.Info()
+		if len(ctx.Request.Header.RawHeaders()) > 0 {
+			e.Bytes("method", ctx.Method()).Bytes("path", ctx.Path())
+		}
+		e.Int("status", code).
+			Str("refused", fasthttp.StatusMessage(code)).
+			Stringer("remote", ctx.RemoteAddr()).
+			Msg("request")
+	}
+}
+
+// levelOfFailure is the level of a 5xx's line. To refuse a request is no failure of the
+// server, but somebody may want to know that it is at its limit.
+func levelOfFailure(refused string) zerolog.Level {
+	if refused != "" {
+		return zerolog.WarnLevel
+	}
+	return zerolog.ErrorLevel
 }
 
 // bodySize is the size of a response's body, -1 for a stream of unknown length.

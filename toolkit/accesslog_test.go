@@ -2,7 +2,9 @@ package toolkit
 
 import (
 	"bufio"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -174,5 +176,51 @@ func TestAccessLogEscapes(t *testing.T) {
 	call(h, "GET", `/%22,%22status%22:200%0A{%22message%22:%22request%22}%FF`)
 	if line := log.line(t, "request"); line["status"] != 404.0 {
 		t.Errorf("logged %v", line)
+	}
+}
+
+// A request that comes to no handler has a line too, and one that has not even begun
+// has none.
+func TestUnreadRequestsAreLogged(t *testing.T) {
+	const header = "POST /a?secret HTTP/1.1\r\nHost: t\r\nAuthorization: secret\r\n"
+	for name, tt := range map[string]struct {
+		request string
+		want    map[string]any
+	}{
+		"no request line": {"secret\r\n\r\n", map[string]any{"status": 400.0, "refused": "Bad Request"}},
+		"half a header":   {header, map[string]any{"status": 408.0, "refused": "Request Timeout"}},
+		"a bad header":    {header + "a\r\n\r\n", map[string]any{"status": 400.0, "refused": "Bad Request"}},
+		"a long header": {header + "A: " + strings.Repeat("a", DefaultMaxHeaderSize) + "\r\n\r\n",
+			map[string]any{"status": 431.0, "refused": "Request Header Fields Too Large"}},
+		"half a body": {header + "Content-Length: 9\r\n\r\nsecret", map[string]any{"status": 408.0, "refused": "Request Timeout"}},
+		"a long body": {header + "Content-Length: 99\r\n\r\nsecretsecret",
+			map[string]any{"status": 413.0, "refused": "Request Entity Too Large", "method": "POST", "path": "/a"}},
+	} {
+		for _, stream := range []bool{false, true} {
+			if stream && name == "half a body" {
+				continue // its handler is called
+			}
+			t.Run(fmt.Sprintf("%s, stream %v", name, stream), func(t *testing.T) {
+				var log logs
+				b := quiet().Logger(log.logger()).MaxBodySize(10).StreamRequestBody(stream).
+					ReadHeaderTimeout(time.Second).ReadBodyTimeout(time.Second).IdleTimeout(time.Second).Post("/a", length)
+				bubble(t, b, func(t *testing.T, r *running) {
+					_ = r.dial() // says nothing
+					c := r.dial()
+					c.send(tt.request)
+					c.reply("POST")
+					time.Sleep(time.Minute)
+					line := log.line(t, "request")
+					tt.want["level"], tt.want["message"] = "info", "request"
+					if line["remote"] != c.LocalAddr().String() {
+						t.Errorf("from %v", line["remote"])
+					}
+					delete(line, "remote")
+					if !maps.Equal(line, tt.want) {
+						t.Errorf("logged %v, want %v", line, tt.want)
+					}
+				})
+			})
+		}
 	}
 }

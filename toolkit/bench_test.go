@@ -48,6 +48,9 @@ func variants() []variant {
 		{"toolkit-beside-nethttp", getRequest, false, func(t testing.TB, ln net.Listener) {
 			run(t, quiet().Get("/", hello).NetHTTP("/", http.NotFoundHandler()).NetHTTP("/net/{path:*}", http.NotFoundHandler()).Listener(ln))
 		}},
+		{"toolkit-observed", getRequest, false, func(t testing.TB, ln net.Listener) {
+			run(t, quiet().Observe(passing()).Get("/", hello).Listener(ln))
+		}},
 		{"toolkit-log-disabled", getRequest, false, toolkit(discard.Level(zerolog.Disabled))},
 		{"toolkit-log-warn", getRequest, false, toolkit(discard.Level(zerolog.WarnLevel))},
 		{"toolkit-log-info", getRequest, true, toolkit(discard.Level(zerolog.InfoLevel))},

@@ -69,9 +69,6 @@ const UntilIdle = lifecycle.UntilIdle
 // maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
 const maxHeaderSize = 16 << 20
 
-// Middleware wraps a handler.
-type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
-
 // Builder collects what a server is to be. Its methods only record, and return
 // the Builder: of a scalar's calls the last one counts, lists append. Build
 // checks everything. A Builder is not for concurrent use.
@@ -80,6 +77,9 @@ type Builder struct {
 	routes  []route
 	netHTTP []netRoute
 	early   []error // of bad prefixes, and of With
+
+	extensions []Extension
+	onBuild    []func(*Server) error
 }
 
 // config is what the Builder's scalars and lists say.
@@ -130,8 +130,10 @@ type config struct {
 	proxyNetworks []string
 
 	logger     zerolog.Logger
+	console    *console // where the log goes, if Console was called last
 	accessLog  bool
 	middleware []Middleware
+	observers  []Observer
 
 	notFound, methodNotAllowed fasthttp.RequestHandler
 
@@ -338,7 +340,7 @@ func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 }
 
 // MaxBodySize is how many bytes a request's body may have; more is a 413. See
-// DefaultMaxBodySize.
+// DefaultMaxBodySize, and Group.MaxBodySize for routes that want another one.
 func (b *Builder) MaxBodySize(bytes int) *Builder {
 	b.maxBodySize = bytes
 	return b
@@ -448,18 +450,23 @@ func (b *Builder) Strict(on bool) *Builder {
 // panics. The default writes JSON to standard error from level info on;
 // zerolog.Nop() is silence, and free.
 func (b *Builder) Logger(log zerolog.Logger) *Builder {
-	b.logger = log
+	b.logger, b.console = log, nil
 	return b
 }
 
-// AccessLog says whether each request gets a line in the log. The default is true.
+// AccessLog says whether each request gets a line in the log: at level info, where the
+// response is a 5xx at error, where MaxInFlight or LimitInFlight has refused it at warn, and of the health
+// endpoints at debug. A request that fasthttp refuses, as one with a broken header or too
+// large a body, has a line without its id, duration and size, and, unless its header could
+// be read, without method and path. The default is true.
 func (b *Builder) AccessLog(on bool) *Builder {
 	b.accessLog = on
 	return b
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))). What has to see all
+// requests, those for net/http too, is an Observer.
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b
@@ -515,25 +522,6 @@ func (b *Builder) Configure(f func(*fasthttp.Server)) *Builder {
 	return b
 }
 
-// Extension makes its calls on a Builder, and returns what is wrong with its own
-// options, which Build then returns.
-type Extension func(b *Builder) error
-
-// With has each extension make its calls, now and in this order. A package that mounts
-// routes, hooks and middleware of its own offers one.
-func (b *Builder) With(extensions ...Extension) *Builder {
-	for i, extend := range extensions {
-		if extend == nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: extension %d is nil", i))
-			continue
-		}
-		if err := extend(b); err != nil {
-			b.early = append(b.early, fmt.Errorf("toolkit: With: %w", err))
-		}
-	}
-	return b
-}
-
 // Run builds the server and runs it until it is drained, driven by Signals. A
 // main function that ends with it gets its exit code from lifecycle.ExitCode.
 func (b *Builder) Run() error {
@@ -550,10 +538,11 @@ func (b *Builder) Run() error {
 // each naming the call that made it. What is only dangerous is in the server's
 // Warnings.
 func (b *Builder) Build() (*Server, error) {
+	b = b.extended()
 	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
-	s := &Server{log: b.logger}
+	s := &Server{log: b.logger, console: b.console}
 	routes := append(s.healthRoutes(b), b.routes...)
 	proxies, proxiesErr := b.proxies()
 	handler, err := s.route(b, routes, proxies)
@@ -574,12 +563,16 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, errors.New("toolkit: Configure: Handler is nil")
 	}
 	replaced := !sameHandler(h.Handler, own)
-	b.finishHTTP(h, s)
+	b.finishHTTP(h, s, newBodyLimits(routes))
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
+	s.settings = b.settings(h, s.Server)
 	if d != nil {
 		s.mount(b, d)
+	}
+	if err := b.tell(s); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -644,6 +637,11 @@ func (b *Builder) mistakes() (errs []error) {
 	for i, m := range b.middleware {
 		if m == nil {
 			wrong("Use: middleware %d is nil", i)
+		}
+	}
+	for i, o := range b.observers {
+		if o.Native == nil || o.Net == nil {
+			wrong("Observe: observer %d lacks a function", i)
 		}
 	}
 	for i, f := range b.configure {
@@ -772,9 +770,15 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
-	if h.StreamRequestBody {
-		limitStreams(h)
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server, limits *bodyLimits) {
+	if b.accessLog {
+		h.ErrorHandler = s.logUnread(h.ErrorHandler)
+	}
+	switch {
+	case h.StreamRequestBody:
+		limitStreams(h, limits)
+	case limits != nil:
+		h.HeaderReceived = limits.received(h.HeaderReceived)
 	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
 		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)
@@ -806,7 +810,9 @@ func (s *Server) bodyTimeout(d time.Duration, next func(*fasthttp.RequestHeader)
 				s.logEvent(lifecycle.Event{Kind: lifecycle.EventPanic, Name: "HeaderReceived", Err: err})
 			}
 		}
-		if rc.ReadTimeout == 0 && h.ContentLength() != 0 {
+		// A request without a body needs no further deadline. Its length is -2, that of a
+		// chunked body -1.
+		if n := h.ContentLength(); rc.ReadTimeout == 0 && (n > 0 || n == -1) {
 			rc.ReadTimeout = d
 		}
 		return rc

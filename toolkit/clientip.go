@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"unsafe"
 
 	"github.com/valyala/fasthttp"
 )
@@ -37,13 +40,35 @@ func (b *Builder) TrustedProxies(header string, networks ...string) *Builder {
 //
 // The address is found once, before any middleware runs.
 func ClientIP(ctx *fasthttp.RequestCtx) netip.Addr {
-	if client, ok := ctx.UserValue(clientIPKey{}).(netip.Addr); ok {
-		return client
+	if c, ok := ctx.UserValue(clientIPKey{}).(*clientIP); ok {
+		return c.Addr
 	}
 	return ipOf(ctx.RemoteAddr())
 }
 
+// NetClientIP is ClientIP for handlers of net/http.
+func NetClientIP(r *http.Request) netip.Addr {
+	if client, ok := r.Context().Value(clientIPKey{}).(netip.Addr); ok {
+		return client
+	}
+	client, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return client.Addr().Unmap().WithZone("")
+}
+
+// clientIP is what is stored with a request. It comes from a pool, as an address in an
+// interface is an allocation.
+type clientIP struct{ netip.Addr }
+
 type clientIPKey struct{}
+
+var clientIPs = sync.Pool{New: func() any { return new(clientIP) }}
+
+// Close is called by fasthttp when the request is over; for one that something has given
+// up on, never.
+func (c *clientIP) Close() error {
+	clientIPs.Put(c)
+	return nil
+}
 
 // ipOf is the IP address in a network address, or the zero Addr.
 func ipOf(addr net.Addr) netip.Addr {
@@ -130,7 +155,9 @@ func newTrustedProxies(header string, texts []string) (*trustedProxies, error) {
 // findClient notes the client's address for ClientIP.
 func (t *trustedProxies) findClient(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		ctx.SetUserValue(clientIPKey{}, t.client(ctx))
+		c := clientIPs.Get().(*clientIP)
+		c.Addr = t.client(ctx)
+		ctx.SetUserValue(clientIPKey{}, c)
 		next(ctx)
 	}
 }
@@ -142,7 +169,8 @@ func (t *trustedProxies) client(ctx *fasthttp.RequestCtx) netip.Addr {
 	}
 	// Not PeekAll: it returns trailers too, which are the client's own, and where names
 	// are left as they were sent it misses a proxy's that are in lower case.
-	var lines [][]byte
+	var few [4][]byte
+	lines := few[:0]
 	for name, value := range ctx.Request.Header.All() {
 		if bytes.EqualFold(name, t.header) {
 			lines = append(lines, value)
@@ -163,7 +191,8 @@ func (t *trustedProxies) proxy(remote net.Addr) (ip netip.Addr, trusted bool) {
 // remains of an element with a comma in quotes has a quote too many, and is garbage.
 func (t *trustedProxies) walk(last netip.Addr, lines [][]byte) netip.Addr {
 	for _, line := range slices.Backward(lines) {
-		for rest, more := string(line), true; more; {
+		text := unsafe.String(unsafe.SliceData(line), len(line)) //nolint:gosec // nothing keeps it
+		for rest, more := text, true; more; {
 			element := rest
 			at := strings.LastIndexByte(rest, ',')
 			if more = at >= 0; more {

@@ -1,12 +1,15 @@
 package toolkit
 
 import (
+	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -168,6 +171,31 @@ func TestClientIPFromTheWire(t *testing.T) {
 	}
 }
 
+// What holds an address is used again, but not while a handler that timed out may look
+// at it.
+func TestAnAbandonedHandlerKeepsItsClient(t *testing.T) {
+	g, found := newGate(), make(chan netip.Addr, 1)
+	r := run(t, loopback().TrustedProxies("X-Forwarded-For", "127.0.0.1").Get("/", hello).
+		Get("/slow", fasthttp.TimeoutHandler(func(ctx *fasthttp.RequestCtx) {
+			<-g.release
+			found <- ClientIP(ctx)
+		}, time.Millisecond, "too late")))
+	c := r.dial()
+	if resp := c.get("/slow", "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 408 {
+		t.Error(resp)
+	}
+	for range 100 {
+		if resp := c.get("/", "X-Forwarded-For", "192.0.2.2"); resp.StatusCode != 200 {
+			t.Error(resp)
+		}
+	}
+	close(g.release)
+	if ip := <-found; ip != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("it sees %v", ip)
+	}
+	r.finish()
+}
+
 func FuzzClientIP(f *testing.F) {
 	for _, seed := range []string{
 		"192.0.2.1", "6.6.6.6, 10.0.0.2", "[2001:db8::1]:80", "::ffff:10.0.0.1%eth0, 10.1.1.1", "unknown,",
@@ -207,4 +235,19 @@ func FuzzClientIP(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestNetClientIP(t *testing.T) {
+	for remote, want := range map[string]string{
+		"192.0.2.1:80": "192.0.2.1", "[::ffff:192.0.2.1]:80": "192.0.2.1", "[fe80::1%eth0]:80": "fe80::1", "@": "invalid IP",
+	} {
+		if got := NetClientIP(&http.Request{RemoteAddr: remote}).String(); got != want {
+			t.Errorf("%s: %s, want %s", remote, got, want)
+		}
+	}
+	r := run(t, loopback().TrustedProxies("X-Forwarded-For", "127.0.0.1").
+		NetHTTP("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, NetClientIP(r)) })))
+	if got := r.dial().get("/", "X-Forwarded-For", "192.0.2.7").text; got != "192.0.2.7" {
+		t.Error(got)
+	}
 }

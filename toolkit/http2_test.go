@@ -114,8 +114,7 @@ func TestHTTP2(t *testing.T) {
 				t.Errorf("%+v", infos)
 			}
 			r.finish()
-			// One whose body fasthttp would not have read to its end is none, as with HTTP/1.
-			for message, n := range map[string]int{"request": 10, "handler panicked": 2, "stream failed": 1} {
+			for message, n := range map[string]int{"request": 11, "handler panicked": 2, "stream failed": 1} {
 				if got := lines.lines(t, message); len(got) != n {
 					t.Errorf("%d lines %q; want %d: %v", len(got), message, n, got)
 				}

@@ -16,7 +16,19 @@ func Logger(ctx *fasthttp.RequestCtx) zerolog.Logger {
 	if s == nil {
 		return zerolog.Nop()
 	}
-	return s.log.With().Bytes("request_id", ctx.Request.Header.PeekBytes(headerRequestID)).Logger()
+	with := s.log.With().Bytes("request_id", ctx.Request.Header.PeekCanonical(headerRequestID))
+	if fields, ok := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler); ok {
+		with = with.EmbedObject(fields)
+	}
+	return with.Logger()
+}
+
+// withFields adds what LogFields holds, if anything.
+func withFields(e *zerolog.Event, fields zerolog.LogObjectMarshaler) *zerolog.Event {
+	if fields == nil {
+		return e
+	}
+	return e.EmbedObject(fields)
 }
 
 // httpLog takes what fasthttp itself logs: connections that failed, and what
@@ -29,8 +41,8 @@ func (l httpLog) Printf(format string, args ...any) {
 
 // logEvent writes the events of the server's life, and at its end the report.
 func (s *Server) logEvent(e lifecycle.Event) {
-	if e.Kind == lifecycle.EventPhase && e.Phase == lifecycle.PhaseStopped {
-		s.logReport(s.Report())
+	if e.Kind == lifecycle.EventPhase {
+		s.logPhase(e)
 		return
 	}
 	level := zerolog.InfoLevel
@@ -41,16 +53,6 @@ func (s *Server) logEvent(e lifecycle.Event) {
 		level = zerolog.ErrorLevel
 	}
 	l := s.log.WithLevel(level)
-	if e.Kind == lifecycle.EventPhase {
-		if e.Name != "" {
-			l = l.Str("cause", e.Name)
-		}
-		l.Msg("server " + e.Phase.String())
-		if e.Phase == lifecycle.PhaseStarting {
-			s.logWarnings()
-		}
-		return
-	}
 	if e.Name != "" {
 		l = l.Str("name", e.Name)
 	}
@@ -60,25 +62,53 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	if e.Duration > 0 {
 		l = l.Dur("duration", e.Duration)
 	}
-	withError(l, e.Err).Msg(e.Kind.String())
+	s.withError(l, e.Err).Msg(e.Kind.String())
 }
 
-// withError adds an error to a line, and of a panic its stack.
-func withError(l *zerolog.Event, err error) *zerolog.Event {
+// logPhase writes a line when a phase is entered, with what begins or ends with it.
+func (s *Server) logPhase(e lifecycle.Event) {
+	if e.Phase == lifecycle.PhaseStopped {
+		s.logReport(s.Report())
+		return
+	}
+	l := s.log.Info()
+	if e.Name != "" {
+		l = l.Str("cause", e.Name)
+	}
+	l.Msg("server " + e.Phase.String())
+	switch {
+	case e.Phase == lifecycle.PhaseStarting:
+		s.ran.Store(true)
+		s.logWarnings()
+	// Before Run, the end of the drain may never come.
+	case e.Phase == lifecycle.PhaseExiting, e.Phase == lifecycle.PhaseDraining && s.ran.Load():
+		s.telling.Do(func() { go s.watchDrain() })
+	default:
+	}
+}
+
+// withError adds an error to a line, and of a panic, which it counts, its stack.
+func (s *Server) withError(l *zerolog.Event, err error) *zerolog.Event {
 	if p, ok := errors.AsType[*lifecycle.PanicError](err); ok {
+		s.panics.Add(1)
 		l = l.Bytes("stack", p.Stack)
 	}
 	return l.Err(err)
 }
 
-// logReport writes the one line that says how the life ended.
+// logReport writes the one line that says how the life ended, and for people a table.
 func (s *Server) logReport(r lifecycle.Report) {
 	level := zerolog.InfoLevel
 	if r.Err != nil {
 		level = zerolog.ErrorLevel
 	}
-	s.log.WithLevel(level).
-		Str("cause", r.Cause).
+	l := s.log.WithLevel(level).Int("exit_code", r.ExitCode()).Err(r.Err)
+	if s.console != nil {
+		l.Msg("drained")
+		s.console.finish(r.Table())
+		return
+	}
+	l.Str("cause", r.Cause).
 		Dur("drain", r.Spent(lifecycle.PhaseDraining)).
 		Interface("open", r.Open).
 		Int64("accepted", r.Accepted).
@@ -88,7 +118,5 @@ func (s *Server) logReport(r lifecycle.Report) {
 		Strs("work_left", r.Work).
 		Interface("hooks", r.Hooks).
 		Int("hooks_failed", r.HooksFailed()).
-		Int("exit_code", r.ExitCode()).
-		Err(r.Err).
 		Msg("drained")
 }

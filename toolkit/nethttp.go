@@ -1,10 +1,13 @@
 package toolkit
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +116,7 @@ func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRo
 		return fmt.Errorf("given twice")
 	}
 	taken[seen] = true
-	h := s.observeNet(b, rt, proxies)
+	h := s.aroundNet(b, rt, proxies)
 	if rt.path == "/" {
 		d.app = h
 		return nil
@@ -201,7 +204,7 @@ func (s *Server) mount(b *Builder, d *dispatch) {
 			Protocols:         &protocols,
 		},
 		Route:           d.route,
-		Fresh:           d.app != nil && len(b.routes) == 0,
+		Fresh:           d.app != nil && !slices.ContainsFunc(b.routes, func(rt route) bool { return !rt.probe }),
 		ReadBodyTimeout: b.readBodyTimeout,
 		WriteTimeout:    h.WriteTimeout,
 	}.On(s.Server)
@@ -215,19 +218,20 @@ func (l netLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// observeNet puts around a net/http handler what is around native ones: a request id,
+// aroundNet puts around a net/http handler what is around native ones: a request id,
 // the access log, the limits of bodies and of requests in flight, and a log line for a
 // panic.
-func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
+func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
 	strict, limit, inFlight := b.strict, int64(b.maxBodySize), b.maxInFlight > 0
 	wait, retryAfter := b.maxWait, b.retryAfter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := observeNet(b.observers, func(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		resp, began := w.(netResponse), time.Now()
-		seen := &request{log: &s.log, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
+		seen := &request{server: s, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
+		seen.fields, _ = r.Context().Value(LogFields).(zerolog.LogObjectMarshaler)
 		remote := r.RemoteAddr
-		if proxies != nil && logs {
-			remote = proxies.netClient(resp.RemoteAddr(), r)
+		if ip, ok := r.Context().Value(clientIPKey{}).(netip.Addr); ok && ip.IsValid() {
+			remote = ip.String()
 		}
 		w.Header().Set(HeaderRequestID, seen.id)
 		defer func() {
@@ -235,11 +239,9 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 				seen.logPanic(v, "handler panicked")
 			}
+			o = seen.netOutcome(resp, r.Pattern, v != nil)
 			if logs {
-				seen.logNet(resp, remote, time.Since(began), v != nil)
-			}
-			if v != nil {
-				panic(http.ErrAbortHandler) // http.Server closes the connection, and logs nothing more
+				seen.logNet(o, remote, time.Since(began))
 			}
 		}()
 		if strict && r.Method == http.MethodConnect && r.ProtoMajor == 1 {
@@ -250,19 +252,25 @@ func (s *Server) observeNet(b *Builder, rt netRoute, proxies *trustedProxies) ht
 				w.Header().Set("Connection", "close")
 			}
 			http.Error(w, "Request body too large", http.StatusRequestEntityTooLarge)
-			return
+			return o
 		}
 		resp.LimitBody(limit)
 		if inFlight {
-			if !s.takeSlot(wait) {
+			if !s.inFlight.enter(s, wait) {
+				seen.refused = tooManyRequests
 				w.Header().Set("Retry-After", retryAfter)
 				http.Error(w, tooManyRequests, http.StatusServiceUnavailable)
-				return
+				return o
 			}
-			defer func() { <-s.inFlight.slots }()
+			defer s.inFlight.leave()
 		}
 		rt.handler.ServeHTTP(w, r)
+		return o
 	})
+	if proxies != nil {
+		h = proxies.findNetClient(h)
+	}
+	return h
 }
 
 // netResponse is nethttp.Response and nethttp.Stream.
@@ -273,20 +281,19 @@ type netResponse interface {
 	LimitBody(limit int64)
 }
 
-// netClient is client for net/http.
-func (t *trustedProxies) netClient(remote net.Addr, r *http.Request) string {
-	ip, trusted := t.proxy(remote)
-	if trusted {
-		var lines [][]byte
-		for _, line := range r.Header.Values(string(t.header)) {
-			lines = append(lines, []byte(line))
+// findNetClient is findClient for net/http.
+func (t *trustedProxies) findNetClient(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ip, trusted := t.proxy(w.(netResponse).RemoteAddr())
+		if trusted {
+			var lines [][]byte
+			for _, line := range r.Header.Values(string(t.header)) {
+				lines = append(lines, []byte(line))
+			}
+			ip = t.walk(ip, lines)
 		}
-		ip = t.walk(ip, lines)
+		next(w, r.WithContext(context.WithValue(r.Context(), clientIPKey{}, ip)))
 	}
-	if !ip.IsValid() {
-		return r.RemoteAddr
-	}
-	return ip.String()
 }
 
 // netRequestID is requestID for net/http.
@@ -299,31 +306,43 @@ func netRequestID(r *http.Request) string {
 	return id
 }
 
-// logNet is logAccess for net/http. A handler that panicked before it had answered is
-// shown as a 500, though its client sees the connection end.
-func (r *request) logNet(w netResponse, remote string, took time.Duration, panicked bool) {
-	level, status, size := zerolog.InfoLevel, w.Status(), w.Size()
+// netOutcome is outcomeOf for net/http.
+func (r *request) netOutcome(w netResponse, pattern string, panicked bool) Outcome {
+	o := Outcome{Route: r.route, Status: w.Status(), Size: w.Size(), Cut: panicked}
+	if i := strings.IndexByte(pattern, '/'); i >= 0 {
+		o.Route = pattern[i:]
+	}
 	switch {
-	case status == 0 && panicked:
-		status = http.StatusInternalServerError
-	case status == 0:
-		status = http.StatusOK // as http.Server will
+	case o.Status == 0 && panicked:
+		o.Status = http.StatusInternalServerError
+	case o.Status == 0:
+		o.Status = http.StatusOK // as http.Server will
 	}
-	if status >= http.StatusInternalServerError {
-		level = zerolog.ErrorLevel
+	if r.method == http.MethodHead {
+		o.Size = 0
 	}
-	e := r.log.WithLevel(level)
+	return o
+}
+
+// logNet is logAccess for net/http.
+func (r *request) logNet(o Outcome, remote string, took time.Duration) {
+	level := zerolog.InfoLevel
+	if o.Status >= http.StatusInternalServerError {
+		level = levelOfFailure(r.refused)
+	}
+	e := r.server.log.WithLevel(level)
 	if e == nil {
 		return
 	}
-	if r.method == http.MethodHead {
-		size = 0
+	if r.refused != "" {
+		e.Str("refused", r.refused)
 	}
-	e.Str("method", r.method).
+	withFields(e, r.fields).
+		Str("method", r.method).
 		Str("path", r.path).
-		Str("route", r.route).
-		Int("status", status).
-		Int64("bytes", size).
+		Str("route", o.Route).
+		Int("status", o.Status).
+		Int64("bytes", o.Size).
 		Dur("duration", took).
 		Str("remote", remote).
 		Str("request_id", r.id).

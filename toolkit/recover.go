@@ -71,23 +71,27 @@ func Catch(ctx *fasthttp.RequestCtx) (catch func()) {
 
 // request is what the log says of a request, also when that is over.
 type request struct {
-	log                     *zerolog.Logger
+	server                  *Server
 	id, method, path, route string
+	refused                 string                     // why its handler was not called
+	fields                  zerolog.LogObjectMarshaler // see LogFields; or nil
 }
 
 func (s *Server) asked(ctx *fasthttp.RequestCtx) *request {
+	fields, _ := ctx.UserValue(LogFields).(zerolog.LogObjectMarshaler)
 	return &request{
-		log:    &s.log,
+		server: s,
 		id:     RequestID(ctx),
 		method: string(ctx.Method()),
 		path:   string(ctx.Path()),
 		route:  Route(ctx),
+		fields: fields,
 	}
 }
 
 // line begins a line of the log.
 func (r *request) line() *zerolog.Event {
-	return r.log.Error().
+	return withFields(r.server.log.Error(), r.fields).
 		Str("request_id", r.id).
 		Str("method", r.method).
 		Str("path", r.path).
@@ -95,6 +99,7 @@ func (r *request) line() *zerolog.Event {
 }
 
 func (r *request) logPanic(v any, msg string) {
+	r.server.panics.Add(1)
 	r.line().Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(msg)
 }
 

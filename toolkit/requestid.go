@@ -2,7 +2,6 @@ package toolkit
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"math/rand/v2"
 
 	"github.com/valyala/fasthttp"
@@ -24,7 +23,7 @@ func requestID(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		var buf [maxRequestID]byte // the handler may reset or reuse the request
 		var id []byte
-		sent := ctx.Request.Header.PeekBytes(headerRequestID)
+		sent := ctx.Request.Header.PeekCanonical(headerRequestID)
 		if len(sent) > 0 && len(ctx.Request.Header.PeekAll(HeaderRequestID)) == 1 && saneRequestID(sent) {
 			id = append(buf[:0], sent...)
 		} else {
@@ -47,31 +46,33 @@ func requestID(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 
 // RequestID returns the request's id.
 func RequestID(ctx *fasthttp.RequestCtx) string {
-	return string(ctx.Request.Header.PeekBytes(headerRequestID))
+	return string(ctx.Request.Header.PeekCanonical(headerRequestID))
 }
 
 // saneRequestID accepts what uuids, ULIDs, trace ids and base64 are made of, and
 // nothing that could forge a log line or a header.
 func saneRequestID(id []byte) bool {
-	if len(id) == 0 || len(id) > maxRequestID {
-		return false
-	}
-	for _, c := range id {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '_', c == '.', c == '~', c == '+', c == '/', c == '=', c == ':', c == '@':
-		default:
-			return false
-		}
-	}
-	return true
+	return len(id) > 0 && len(id) <= maxRequestID && idBytes.only(id)
 }
+
+var idBytes = alphanumericAnd("-_.~+/=:@")
 
 // makeRequestID appends 128 random bits in hexadecimal. The generator is the
 // runtime's ChaCha8: ids need not be secret, only distinct.
 func makeRequestID(buf []byte) []byte {
-	var random [16]byte
-	binary.NativeEndian.PutUint64(random[:8], rand.Uint64()) //nolint:gosec // see above
-	binary.NativeEndian.PutUint64(random[8:], rand.Uint64()) //nolint:gosec // see above
-	return hex.AppendEncode(buf, random[:])
+	for range 2 {
+		random := rand.Uint64() //nolint:gosec // see above
+		buf = binary.NativeEndian.AppendUint64(buf, hexDigits(random&nibbles))
+		buf = binary.NativeEndian.AppendUint64(buf, hexDigits(random>>4&nibbles))
+	}
+	return buf
+}
+
+const nibbles = 0x0f0f0f0f0f0f0f0f
+
+// hexDigits makes a digit of each byte, which is one of nibbles. encoding/hex takes
+// as long as the router.
+func hexDigits(v uint64) uint64 {
+	letters := (v + 0x0606060606060606) >> 4 & 0x0101010101010101 // 1 for 10 and more
+	return v + 0x3030303030303030 + letters*('a'-'0'-10)
 }

@@ -1,6 +1,7 @@
 package toolkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,9 @@ type route struct {
 	path    string
 	handler fasthttp.RequestHandler
 	wrap    []Middleware // of the groups around it, outermost first
-	health  bool         // a health endpoint of ours
+	maxBody int          // 0: the server's
+	static  *static      // in the handler's place
+	probe   bool         // see Probe
 }
 
 // Handle mounts a handler for a method and a path. Paths are those of
@@ -111,7 +114,9 @@ type Group struct {
 	b      *Builder
 	call   string
 	prefix string
-	wrap   []Middleware
+
+	wrap    []Middleware
+	maxBody int
 }
 
 // Use adds middleware around the routes that are mounted on the group after it,
@@ -168,12 +173,12 @@ func (g *Group) Any(path string, h fasthttp.RequestHandler) *Group {
 
 // Group mounts what f mounts under this group's prefix and a further one.
 func (g *Group) Group(prefix string, f func(g *Group)) *Group {
-	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap}
+	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap, maxBody: g.maxBody}
 	switch {
 	case f == nil:
-		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: nil function", inner.call))
+		inner.mistake("nil function")
 	case prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")):
-		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
+		inner.mistake("want a prefix that begins with a slash and ends with none")
 	default:
 		f(inner)
 	}
@@ -182,9 +187,14 @@ func (g *Group) Group(prefix string, f func(g *Group)) *Group {
 
 func (g *Group) mount(call, method, path string, h fasthttp.RequestHandler) *Group {
 	g.b.routes = append(g.b.routes, route{
-		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap,
+		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap, maxBody: g.maxBody,
 	})
 	return g
+}
+
+// mistake is for Build to tell of.
+func (g *Group) mistake(format string, args ...any) {
+	g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: %s", g.call, fmt.Sprintf(format, args...)))
 }
 
 // matched is stored with a request once its route is known. It must not have a
@@ -192,7 +202,7 @@ func (g *Group) mount(call, method, path string, h fasthttp.RequestHandler) *Gro
 type matched struct {
 	server  *Server
 	pattern string // "" where there is no route
-	health  bool
+	probe   bool
 }
 
 type matchedKey struct{}
@@ -220,8 +230,11 @@ func FromRequest(ctx *fasthttp.RequestCtx) *Server {
 	return nil
 }
 
-func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
-	m := &matched{server: s, pattern: pattern, health: health}
+func (s *Server) match(pattern string, probe bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	m := &matched{server: s, pattern: pattern, probe: probe}
+	if pattern != "" && s.observed {
+		h = noteRoute(m, h)
+	}
 	return func(ctx *fasthttp.RequestCtx) {
 		ctx.SetUserValue(matchedKey{}, m)
 		h(ctx)
@@ -231,12 +244,14 @@ func (s *Server) match(pattern string, health bool, h fasthttp.RequestHandler) f
 // route builds the router and all middleware around it.
 func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fasthttp.RequestHandler, error) {
 	r := router.New()
+	probes := probesOf(routes)
+	s.observed = len(b.observers) > 0
 	var errs []error
 	for _, rt := range routes {
 		errs = append(errs, s.add(r, rt))
 	}
-	r.NotFound = orHandler(b.notFound, status(fasthttp.StatusNotFound))
-	r.MethodNotAllowed = orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed))
+	r.NotFound = s.match("", false, orHandler(b.notFound, status(fasthttp.StatusNotFound)))
+	r.MethodNotAllowed = s.match("", false, orHandler(b.methodNotAllowed, status(fasthttp.StatusMethodNotAllowed)))
 	h := fasthttp.RequestHandler(r.Handler)
 	for _, m := range slices.Backward(b.middleware) {
 		if m == nil {
@@ -246,16 +261,21 @@ func (s *Server) route(b *Builder, routes []route, proxies *trustedProxies) (fas
 			return nil, errors.Join(append(errs, fmt.Errorf("toolkit: Use: %w", err))...)
 		}
 	}
+	if len(b.middleware) > 0 {
+		h = s.match("", false, h) // until the router knows better
+	}
 	if b.maxInFlight > 0 {
-		h = s.limitInFlight(b, h)
+		h = s.limitInFlight(b, probes, h)
 	}
 	h = s.recoverPanics(h)
 	if b.strict {
 		h = strict(h) // inside the access log, which tells of it
 	}
-	h = s.match("", false, h) // until the router knows better
 	if b.accessLog {
 		h = s.logAccess(h)
+	}
+	if s.observed {
+		h = s.observe(b.observers, probes, h)
 	}
 	h = requestID(h)
 	if proxies != nil {
@@ -275,6 +295,17 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 	if strings.ToUpper(rt.method) != rt.method {
 		return fmt.Errorf("toolkit: %s(%q, %q): methods are in upper case (RFC 9110, section 9.1)", rt.call, rt.method, rt.path)
 	}
+	if rt.probe && strings.ContainsRune(rt.path, '{') {
+		return fmt.Errorf("toolkit: %s(%q): a parameter", rt.call, rt.path)
+	}
+	if rt.static != nil {
+		if rt.handler, err = rt.static.handler(func(ctx *fasthttp.RequestCtx) { r.NotFound(ctx) }); err != nil {
+			if rt.method == fasthttp.MethodHead {
+				return nil // as was told of GET
+			}
+			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, cmp.Or(rt.static.prefix, "/"), err)
+		}
+	}
 	if rt.handler == nil {
 		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)
 	}
@@ -287,7 +318,7 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, rt.path, err)
 		}
 	}
-	r.Handle(rt.method, rt.path, s.match(rt.path, rt.health, h))
+	r.Handle(rt.method, rt.path, s.match(rt.path, rt.probe, h))
 	return nil
 }
 

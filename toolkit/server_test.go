@@ -101,6 +101,26 @@ func TestHeaderReceivedDecidesOnABodysTime(t *testing.T) {
 	})
 }
 
+// What has no body is not given time for one: a deadline costs as much as the router.
+func TestOnlyABodyIsGivenTime(t *testing.T) {
+	s := build(t, loopback().ReadBodyTimeout(time.Hour).Get("/", hello))
+	for request, want := range map[string]time.Duration{
+		getRequest:                           0,
+		"POST / HTTP/1.1\r\nHost: t\r\n\r\n": 0,
+		"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n":          0,
+		"GET / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n":           time.Hour,
+		"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n": time.Hour,
+	} {
+		var h fasthttp.RequestHeader
+		if err := h.Read(bufio.NewReader(strings.NewReader(request))); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.HTTP.HeaderReceived(&h).ReadTimeout; d != want {
+			t.Errorf("%q has %v, want %v", request, d, want)
+		}
+	}
+}
+
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	r := run(t, quiet().Unix(path, 0o620).Get("/", hello))

@@ -42,7 +42,7 @@ const usage = `The bundled lastcall server. Try, from another terminal:
   curl http://127.0.0.1:8080/end             end the server by a request
 
 Also: /test, POST /echo, /stream?n=N&ms=M, /events (SSE), /bytes?n=N, /ws (WebSocket echo), /panic,
-/livez, /readyz. The first SIGTERM or Ctrl-C drains, the second ends the wait,
+/livez, /readyz, /metrics (for Prometheus; dashboard.json is one for Grafana). The first SIGTERM or Ctrl-C drains, the second ends the wait,
 the third exits at once. Exit codes: 0 clean, 1 start failed, 2 forced, 3 a hook
 failed.
 

@@ -15,11 +15,13 @@ import (
 
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
+	"github.com/lastcall-go/lastcall/toolkit/metrics"
 )
 
 // routes mounts the endpoints.
 func routes(b *toolkit.Builder) {
-	b.Get("/hello", hello).
+	b.With(metrics.At("/metrics")).
+		Get("/hello", hello).
 		Get("/test", hello).
 		Get("/end", end).
 		Get("/slow", slow).

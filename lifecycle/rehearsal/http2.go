@@ -44,7 +44,12 @@ func (c *client) transport() *http.Transport {
 	return &http.Transport{
 		Protocols:       protocols,
 		TLSClientConfig: c.plan.TLS.Clone(),
-		DialContext:     func(context.Context, string, string) (net.Conn, error) { return c.connect(dialTimeout) },
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			if c.began.Load() == nil { // see hold
+				return c.connect(c.timeout)
+			}
+			return c.connect(dialTimeout)
+		},
 	}
 }
 
@@ -75,7 +80,10 @@ func (c *client) post(transport *http.Transport, n int) bool {
 		c.served[c.Kind].Add(1)
 		return true
 	case c.awaited:
-		c.fail(cmpError(err, ended))
+		if err == nil {
+			err = errors.New(ended)
+		}
+		c.fail(err)
 	case sent.Load() == 0: // it has not been accepted
 	case sent.Load() > 1:
 		ended = "sent again"
@@ -87,13 +95,6 @@ func (c *client) post(transport *http.Transport, n int) bool {
 		c.round.lose(lost{Loss: Loss{Kind: c.Kind, What: c.what, Request: n, Ended: ended}, sent: began, at: time.Now()})
 	}
 	return false
-}
-
-func cmpError(err error, ended string) error {
-	if err == nil {
-		err = errors.New(ended)
-	}
-	return err
 }
 
 // exchange returns how a request ended if that was not well.

@@ -1,9 +1,11 @@
 package nethttp
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"testing"
 
 	"github.com/valyala/fasthttp"
@@ -67,5 +69,40 @@ func BenchmarkRequest(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkRoutes is what it takes to know a request for a native route, beside what
+// http.ServeMux would.
+func BenchmarkRoutes(b *testing.B) {
+	tb := newTable([]string{"GET /hot/{id}", "/plain", "/bodies/16kB", "/static/"})
+	for i := range 20 {
+		pattern := fmt.Sprintf("/api/v1/thing%d/{id}/x", i)
+		tb.ours.add(pattern, sayNative)
+		tb.mux.Handle(pattern, http.NotFoundHandler())
+	}
+	for _, path := range []string{"/plain", "/hot/123", "/static/js/app.js", "/api/v1/thing7/12/x", "/not/native"} {
+		b.Run("ours"+path, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				tb.ours.find("GET", path)
+			}
+		})
+		b.Run("ServeMux"+path, func(b *testing.B) {
+			b.ReportAllocs()
+			r := &http.Request{Method: "GET", URL: &url.URL{Path: path}}
+			for b.Loop() {
+				tb.mux.Handler(r)
+			}
+		})
+	}
+}
+
+func TestRoutesAlloc(t *testing.T) {
+	tb := newTable([]string{"GET /hot/{id}", "/static/", "/plain"})
+	for _, path := range []string{"/plain", "/hot/123", "/static/js/app.js", "/not/native"} {
+		if n := testing.AllocsPerRun(100, func() { tb.ours.find("GET", path) }); n != 0 {
+			t.Errorf("%s: %v allocations", path, n)
+		}
 	}
 }

@@ -55,6 +55,14 @@ type based interface{ base() *conn }
 
 func (c *conn) base() *conn { return c }
 
+// adoptedOf is what a connection of one of the http.Servers is to package lifecycle.
+func adoptedOf(nc net.Conn) *lifecycle.Adopted {
+	if c, ok := nc.(*streams); ok {
+		return c.adopted
+	}
+	return nc.(based).base().adopted
+}
+
 func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read, resting: len(read) == 0}
 	c.fresh = s.clear && strings.HasPrefix(prefaceHead, string(read[:min(len(read), len(prefaceHead))]))

@@ -316,12 +316,11 @@ func TestRehearsalHTTP2(t *testing.T) {
 			for _, fresh := range []bool{false, true} {
 				t.Run(fmt.Sprintf("TLS=%v delay=%v fresh=%v", conf != nil, delay, fresh), func(t *testing.T) {
 					rehearsePlan(t, fresh, rehearsal.Plan{
-						TLS: conf, Delay: delay, After: 30*time.Millisecond + 5*delay, Rounds: 5,
+						TLS: conf, Delay: delay, After: 50*time.Millisecond + 20*delay, Rounds: 5,
 						Clients: []rehearsal.Clients{
-							{Kind: rehearsal.HTTP2, Count: 8, Path: "/net", Pause: pause, Body: 100},
-							{Kind: rehearsal.HTTP2, Count: 4, Path: "/native", Pause: pause, Body: 20 << 10},
-							{Kind: rehearsal.HTTP2, Count: 4, Path: "/net/stream", Pause: pause, Depth: 2},
-							{Kind: rehearsal.KeepAlive, Count: 8, Path: "/net", Pause: pause, Body: 100},
+							{Kind: rehearsal.HTTP2, Count: 4, Path: "/net", Pause: pause, Body: 100},
+							{Kind: rehearsal.HTTP2, Count: 2, Path: "/native", Pause: pause, Body: 20 << 10, Depth: 4},
+							{Kind: rehearsal.HTTP2, Count: 2, Path: "/net/stream", Pause: pause, Depth: 2},
 						},
 					})
 				})

@@ -1,5 +1,6 @@
 // Package nethttp serves net/http handlers, faithfully, under the life of a
-// lifecycle.Server: by a real http.Server behind the same listeners.
+// lifecycle.Server: by a real http.Server behind the same listeners. Server takes the
+// place of an http.Server in a program that has one; Mount is what it is built on.
 //
 // A request is for one of two servers, which the route says. A connection begins in the
 // one that its first request is for. fasthttp reads the header of a later one for
@@ -12,9 +13,29 @@
 //
 // The http.Server's connections are in the lifecycle.Server's table, and its drain holds
 // for them, line by line: the http.Server's own Shutdown is not used. They are parked as
-// others are. A context of a request ends with the drain's deadline, too:
-// what a handler that returns then has begun before, and without a Content-Length, is cut,
-// so that nobody takes it for the whole.
+// others are. A context of a request ends with the drain's deadline, too: what a handler
+// that returns then has begun before, and without a Content-Length, is cut, so that nobody
+// takes it for the whole.
+//
+// # HTTP/2
+//
+// It is spoken over TLS, by ALPN, and without TLS by clients that know it beforehand
+// (RFC 9113, section 3.3), unless Mount.HTTP says otherwise: for handlers of both kinds.
+// net/http's own server speaks it. Each stream is a request, with its own limits and its
+// own end: what fails, times out or panics there ends the stream, and the others go on.
+// The table has one entry a connection: active while a stream is open or its handler
+// runs, with the route of the oldest one. The connections are not parked.
+//
+// The drain holds for them so: where a response of HTTP/1 says Connection: close, the
+// client is sent a GOAWAY that asks it to open no more streams, all at the drain's
+// begin, and those that connect after that with their first response. Streams that are
+// on their way, or run, are served. A PING tells when the client knows. After its last
+// call, and then, an idle connection gets the GOAWAY that says which stream was the
+// last (RFC 9113, section 6.8; net/http's own server sends that one only, at once, and
+// closes a second later), a FIN and an end in good order. MaxConnAge and
+// HTTP.MaxRequestsPerConn ask clients to leave in the same way.
+//
+// # What differs
 //
 // Handlers see what they see in net/http, with these differences: a request on a connection
 // that has asked for nothing but native routes so far has to please fasthttp too, which
@@ -27,7 +48,10 @@
 // form; RequestCtx.Done does not end (lifecycle.Server's Context and ClientContext do);
 // ConnID and ConnRequestNum count nothing. A handler that hijacks a request other than
 // an Upgrade or a CONNECT, which go back to fasthttp at once, is answered with a 500.
-// No memory is shared with other requests.
+// By HTTP/2 no connection can be hijacked, which is a 501 for a native handler that tries,
+// RequestCtx.Conn has the stream's deadlines, and fields that are the connection's, such
+// as Connection: close, are left out of responses. No memory is shared with other
+// requests.
 package nethttp
 
 import (
@@ -50,7 +74,13 @@ type Mount struct {
 	// for the connections that it serves; their time begins when it gets them. Its
 	// Handler is not called: Route's is. It is not to be started, and not to be used
 	// for anything else. Where BaseContext is nil, contexts of requests end with the
-	// drain's deadline. Required.
+	// drain's deadline.
+	//
+	// Protocols says what is spoken; nil, where TLSNextProto is nil too, is HTTP/1 and
+	// HTTP/2, with and without TLS, and where that is not nil, HTTP/1 alone. NextProtos
+	// of the lifecycle.Server's TLSConfig, of which a copy is made, become what net/http
+	// makes of them. HTTP2 holds, and that of another HTTP/2 server in TLSNextProto does
+	// not. HTTP/2 without TLS, beside native routes, is for sockets, and not on Windows. Required.
 	HTTP *http.Server
 
 	// Route returns the handler of a request by its method and its target, as the

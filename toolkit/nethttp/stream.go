@@ -43,7 +43,7 @@ type streams struct {
 	open    map[uint32]struct{}
 	last    uint32 // the client's highest stream
 	limit   uint32 // what the last GOAWAY said was the last one
-	running []*route
+	running []*call
 	told    time.Time // when the client was asked to open no more streams
 	knows   time.Time // when it said that it knows
 	idle    bool      // as the table has it
@@ -52,8 +52,8 @@ type streams struct {
 	ended   bool
 }
 
-// route is a request whose handler runs.
-type route struct{ method, path string }
+// call is a request whose handler runs.
+type call struct{ method, path string }
 
 // Read is called by one goroutine of the http.Server.
 func (c *streams) Read(p []byte) (n int, err error) {
@@ -253,13 +253,13 @@ func (c *streams) lastResponse(h http.Header) {
 func (c *streams) overdue() bool { return c.server.overdue() }
 
 // enter is for the begin of a request's handler. It returns nil if that comes too late.
-func (c *streams) enter(method, path string) *route {
+func (c *streams) enter(method, path string) *call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle { // the client has reset the stream already
 		c.idle = !c.adopted.Active(false)
 	}
-	r := &route{method, path}
+	r := &call{method, path}
 	c.running = append(c.running, r)
 	if oldest := c.running[0]; !c.adopted.Enter(oldest.method, oldest.path) {
 		c.running = c.running[:len(c.running)-1]
@@ -269,9 +269,9 @@ func (c *streams) enter(method, path string) *route {
 }
 
 // exit is for the end of a request's handler.
-func (c *streams) exit(r *route) {
+func (c *streams) exit(r *call) {
 	c.mu.Lock()
-	c.running = slices.DeleteFunc(c.running, func(one *route) bool { return one == r })
+	c.running = slices.DeleteFunc(c.running, func(one *call) bool { return one == r })
 	if len(c.running) > 0 {
 		c.adopted.Enter(c.running[0].method, c.running[0].path)
 	} else {

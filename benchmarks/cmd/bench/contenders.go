@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // contender is a server to measure. A variant of one is a contender of its own,
@@ -15,10 +16,22 @@ type contender struct {
 	program string // a directory below servers/
 	args    []string
 	atRest  bool // is measured with idle connections alone
+	net     bool // has the workloads of net/http handlers
 }
 
-// baseline is what the others are compared with.
-const baseline = "fasthttp"
+// baseline is what the others are compared with, and netBaseline under the workloads of
+// net/http handlers.
+const (
+	baseline    = "fasthttp"
+	netBaseline = "nethttp"
+)
+
+func baselineOf(workload string) string {
+	if strings.HasPrefix(workload, netGroup) {
+		return netBaseline
+	}
+	return baseline
+}
 
 // contenders in the order of tables and plots.
 var contenders = []contender{
@@ -29,7 +42,9 @@ var contenders = []contender{
 	{name: "hardened", program: "toolkit", args: []string{"-hardened"}},
 	{name: "fiber", program: "fiber"},
 	{name: "hertz", program: "hertz"},
-	{name: "nethttp", program: "nethttp"},
+	{name: "nethttp", program: "nethttp", net: true},
+	{name: "mounted", program: "mounted", net: true},
+	{name: "mixed", program: "mounted", args: []string{"-native"}, net: true},
 }
 
 // closer is what exits with idle connections are measured against; see its source.

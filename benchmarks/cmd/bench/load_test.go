@@ -76,6 +76,9 @@ func TestReadResponse(t *testing.T) {
 		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", false, true},
 		{"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", false, true},
 		{"", false, true},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n", true, false},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false, true},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nabc\r\n", false, true},
 	} {
 		r := bufio.NewReader(strings.NewReader(tc.in))
 		ok, n, err := readResponse(r)

@@ -155,12 +155,15 @@ func (c *client) exchange(conn net.Conn) error {
 	return nil
 }
 
-var contentLength = []byte("content-length:")
+var (
+	contentLength = []byte("content-length:")
+	chunkedCoding = []byte("transfer-encoding: chunked")
+)
 
-// readResponse reads a response that says its length, and says whether it is one
-// of success and how long it was in all.
+// readResponse reads a response that says its length, or is in chunks, and says whether it
+// is one of success and how long it was in all.
 func readResponse(r *bufio.Reader) (ok bool, n int, err error) {
-	body := -1
+	body, chunked := -1, false
 	for first := true; ; first = false {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
@@ -171,6 +174,11 @@ func readResponse(r *bufio.Reader) (ok bool, n int, err error) {
 		switch {
 		case first:
 			ok = bytes.HasPrefix(line, []byte("HTTP/1.1 2"))
+		case len(line) == 0 && chunked:
+			read, err := readChunks(r)
+			return ok, n + read, err
+		case bytes.EqualFold(line, chunkedCoding):
+			chunked = true
 		case len(line) == 0 && body < 0:
 			return false, n, errors.New("a response without Content-Length")
 		case len(line) == 0:
@@ -180,6 +188,26 @@ func readResponse(r *bufio.Reader) (ok bool, n int, err error) {
 			if body, err = strconv.Atoi(string(bytes.TrimSpace(line[len(contentLength):]))); err != nil {
 				return false, n, err
 			}
+		}
+	}
+}
+
+// readChunks reads a body in chunks, without trailers.
+func readChunks(r *bufio.Reader) (n int, err error) {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return n, err
+		}
+		n += len(line)
+		size, err := strconv.ParseUint(string(bytes.TrimRight(line, "\r\n")), 16, 31)
+		if err != nil {
+			return n, err
+		}
+		read, err := r.Discard(int(size) + len("\r\n"))
+		n += read
+		if err != nil || size == 0 {
+			return n, err
 		}
 	}
 }

@@ -32,7 +32,9 @@ type series struct {
 func (r *results) plotCPU(file string) error {
 	var groups []string
 	for _, g := range r.groups() {
-		groups = append(groups, r.workloadsOf(g)...)
+		if g+"/" != netGroup { // which has another baseline
+			groups = append(groups, r.workloadsOf(g)...)
+		}
 	}
 	var all []series
 	for _, name := range r.contendersOf() {

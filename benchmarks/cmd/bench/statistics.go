@@ -47,7 +47,7 @@ func figures(slots []slot, workload, contender string, f figure) (byRound map[in
 // ratios compare a contender with the baseline in each round that has both. What
 // changes from round to round, as a neighbour on the machine, is in neither.
 func ratios(slots []slot, workload, contender string, f figure) (all []float64) {
-	base := figures(slots, workload, baseline, f)
+	base := figures(slots, workload, baselineOf(workload), f)
 	for round, v := range figures(slots, workload, contender, f) {
 		if b, ok := base[round]; ok && b > 0 {
 			all = append(all, v/b)

@@ -41,7 +41,7 @@ func (r *results) writeHead(b *strings.Builder) {
 	fmt.Fprintf(b, "\n- Revision %s, %s, took %s\n- `%s`\n",
 		r.Revision, r.Began.UTC().Format(time.DateTime+" UTC"), r.Took, strings.Join(r.Command, " "))
 	if len(r.Slots) > 0 {
-		fmt.Fprintf(b, "\nCells are the median (quartiles) and, after ×, the median (quartiles) of the ratios to %s in the same round.\n", baseline)
+		fmt.Fprintf(b, "\nCells are the median (quartiles) and, after ×, the median (quartiles) of the ratios to %s in the same round, or to %s under %s.\n", baseline, netBaseline, strings.TrimSuffix(netGroup, "/"))
 	}
 }
 
@@ -76,8 +76,13 @@ func (r *results) contendersOf() (all []string) {
 	return all
 }
 
+// has reports whether a contender was measured in a group.
+func (r *results) has(group, contender string) bool {
+	return slices.ContainsFunc(r.Slots, func(s slot) bool { return s.Contender == contender && strings.HasPrefix(s.Workload, group+"/") })
+}
+
 func (r *results) writeTable(b *strings.Builder, group, title string, f figure, format string) {
-	names := r.contendersOf()
+	names := slices.DeleteFunc(r.contendersOf(), func(name string) bool { return !r.has(group, name) })
 	header(b, append([]string{title}, names...))
 	for _, w := range r.workloadsOf(group) {
 		fmt.Fprintf(b, "| %s |", strings.TrimPrefix(w, group+"/"))
@@ -94,7 +99,7 @@ func (r *results) cell(workload, contender string, f figure, format string) stri
 		return "failed"
 	}
 	cell := fmt.Sprintf(strings.ReplaceAll("_ (_–_)", "_", format), own.Median, own.Q1, own.Q3)
-	if ratio := spreadOf(ratios(r.Slots, workload, contender, f)); contender != baseline && ratio.N > 0 {
+	if ratio := spreadOf(ratios(r.Slots, workload, contender, f)); contender != baselineOf(workload) && ratio.N > 0 {
 		cell += fmt.Sprintf(" **×%.3f** (%.3f–%.3f)", ratio.Median, ratio.Q1, ratio.Q3)
 	}
 	return cell

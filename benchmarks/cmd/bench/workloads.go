@@ -15,9 +15,10 @@ type workload struct {
 	Upload   int  // a POST with a body of that many bytes; 0 is a GET
 	TLS      bool // to the contender's TLS server
 	Fresh    bool // Connection: close on each request
+	Net      bool // of net/http handlers: for contenders that have them
 
 	// stretch makes slots that many times as long: 1000 connections have to be
-	// made first, as TLS handshakes have, and of large bodies a slot has few.
+	// made first, as TLS handshakes have, and handed over, and of large bodies a slot has few.
 	stretch int
 }
 
@@ -47,8 +48,14 @@ func workloads() (all []workload) {
 		workload{Name: "tls/13B/64", Path: contract.Plain13.Path, Conns: 64, TLS: true, stretch: 2},
 		workload{Name: "tls/16kB/64", Path: contract.Plain16k.Path, Conns: 64, TLS: true, stretch: 2},
 		workload{Name: "fresh/13B/64", Path: contract.Plain13.Path, Conns: 64, Fresh: true, stretch: 1},
+		workload{Name: netGroup + "hello/64", Path: contract.NetHello, Conns: 64, Net: true, stretch: 2},
+		workload{Name: netGroup + "echo-2kB/64", Path: contract.NetEcho, Conns: 64, Upload: 2 << 10, Net: true, stretch: 2},
+		workload{Name: netGroup + "stream/64", Path: contract.NetStream, Conns: 64, Net: true, stretch: 2},
 	)
 }
+
+// netGroup begins the names of the workloads of net/http handlers.
+const netGroup = "net-http/"
 
 // workloadNames are those and all others.
 func workloadNames() (names []string) {

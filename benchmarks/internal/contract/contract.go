@@ -55,6 +55,19 @@ const (
 	Slow   = "/slow"   // GET: SlowBody after SlowTime
 )
 
+// The paths of the contenders that serve net/http handlers, which are such for all of them.
+const (
+	NetHello  = "/net/hello"  // GET: as Plain13
+	NetEcho   = "/net/echo"   // POST: its body
+	NetStream = "/net/stream" // GET: StreamPart for StreamParts times, each flushed
+)
+
+// StreamParts is how many parts NetStream has.
+const StreamParts = 8
+
+// StreamPart is one of them.
+var StreamPart = bytes.Repeat([]byte("0123456789abcdef"), 4)
+
 // SlowBody answers Slow.
 var SlowBody = []byte("slow")
 
@@ -69,6 +82,7 @@ type Options struct {
 	File      string
 	ParkAfter time.Duration // of those that can
 	Hardened  bool          // all of toolkit's protections
+	Native    bool          // native routes beside net/http's
 }
 
 // TLS says whether the contender is to speak TLS.
@@ -81,6 +95,7 @@ func Flags() (o Options) {
 	flag.StringVar(&o.Key, "key", "", "PEM `file` of its key")
 	flag.StringVar(&o.File, "file", "", "`file` that GET /file sends")
 	flag.BoolVar(&o.Hardened, "hardened", false, "all of toolkit's protections, those too that are off by default")
+	flag.BoolVar(&o.Native, "native", false, "native routes beside those of net/http")
 	flag.DurationVar(&o.ParkAfter, "park-after", 0, "`time` after which lifecycle and toolkit park an idle connection; 0 is never")
 	flag.Parse()
 	return o
