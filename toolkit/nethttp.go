@@ -32,9 +32,9 @@ import (
 // for what follows a CONNECT: net/http reads requests in its own way, those for native
 // handlers too that come on a connection which has asked for net/http before. It reads
 // none in another way than fasthttp, nor than HAProxy and nginx: some that Strict refuses
-// it reads as they do. The least rates do not measure what
-// a net/http handler itself reads and writes; ReadBodyTimeout does, and WriteTimeout, for
-// each write. Parameters of the path are not passed on. For net/http middleware around
+// it reads as they do. The least rates hold for
+// what a net/http handler itself reads, which fails then, and writes; ReadBodyTimeout does,
+// and WriteTimeout, for each write. Parameters of the path are not passed on. For net/http middleware around
 // native handlers there is nethttp.Middleware. Server.Handler is the native
 // handlers alone.
 func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
@@ -46,8 +46,8 @@ func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 // TLS where the client wants it, and without TLS with clients that know it beforehand. The
 // default is true. All limits, the access log and the drain hold for each request, or
 // stream, as they do otherwise; a panic ends its stream only. Where TLSConfig says
-// what is offered, its order is kept. Connections are not parked, nor are the least rates
-// measured while a handler runs.
+// what is offered, its order is kept. Connections are not parked, nor is the least rate of a
+// body measured.
 func (b *Builder) HTTP2(on bool) *Builder {
 	b.http2 = on
 	return b
