@@ -78,7 +78,7 @@ func probesOf(routes []route) (probes paths) {
 type paths []string
 
 func (p paths) has(path []byte) bool {
-	for _, one := range p {
+	for _, one := range p { //nolint:modernize // slices.Contains would have a long path copied
 		if one == string(path) {
 			return true
 		}
