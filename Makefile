@@ -19,6 +19,7 @@ run: ## run the bundled server on 127.0.0.1:8080 (ARGS="-h" explains)
 .PHONY: test
 test: ## run the tests, with the race detector where there is a C compiler
 	cd examples/nethttp && go test $(RACE) -shuffle=on -timeout 10m ./...
+	cd ecosystem && go test $(RACE) -shuffle=on -timeout 10m ./...
 	go test $(RACE) -shuffle=on -timeout 10m ./...
 
 # The race detector needs cgo. Without it the tests are the same, less sharp.
@@ -38,6 +39,7 @@ tidy: ## check that go.mod and go.sum are tidy
 	go mod tidy -diff
 	cd benchmarks && go mod tidy -diff
 	cd examples/nethttp && go mod tidy -diff
+	cd ecosystem && go mod tidy -diff
 
 .PHONY: format
 format: ## check the formatting
@@ -51,11 +53,13 @@ vet: ## vet for every platform
 	GOOS=windows go vet ./...
 	cd benchmarks && go vet ./...
 	cd examples/nethttp && go vet ./...
+	cd ecosystem && go vet ./...
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## run the linter
 	$< run ./...
 	cd examples/nethttp && $< run ./...
+	cd ecosystem && $< run ./...
 
 $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -75,6 +79,7 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzClientIP -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzProxyHeader -fuzztime $(FUZZTIME) ./toolkit
+	go test -run '^$$' -fuzz FuzzNegotiate -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzRoutes -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit/nethttp
 
 .PHONY: fuzz-seconds

@@ -10,7 +10,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,16 +75,22 @@ var imports = map[string]string{
 	"rehearsal": "github.com/lastcall-go/lastcall/lifecycle/rehearsal",
 	"toolkit":   "github.com/lastcall-go/lastcall/toolkit",
 	"nethttp":   "github.com/lastcall-go/lastcall/toolkit/nethttp",
+	"metrics":   "github.com/lastcall-go/lastcall/toolkit/metrics",
+	"otel":      "github.com/lastcall-go/lastcall/toolkit/otel",
+	"profile":   "github.com/lastcall-go/lastcall/toolkit/profile",
+	"vars":      "github.com/lastcall-go/lastcall/toolkit/vars",
+	"noop":      "go.opentelemetry.io/otel/trace/noop",
 }
 
 // given is what blocks speak of, and readers have of their own.
 var given = map[string]string{
-	"app":   "var app = http.NewServeMux()",
-	"mux":   "var mux = http.NewServeMux()",
-	"yours": "var yours = &fasthttp.Server{Handler: func(*fasthttp.RequestCtx) {}}",
-	"hello": "func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(\"hello\") }",
-	"hot":   "func hot(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(\"hot\") }",
-	"db":    "var db database\ntype database struct{}\nfunc (database) PingContext(context.Context) error { return nil }\nfunc (database) Close() error { return nil }",
+	"app":      "var app = http.NewServeMux()",
+	"mux":      "var mux = http.NewServeMux()",
+	"yours":    "var yours = &fasthttp.Server{Handler: func(*fasthttp.RequestCtx) {}}",
+	"hello":    "func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(\"hello\") }",
+	"provider": "var provider = noop.NewTracerProvider()",
+	"hot":      "func hot(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(\"hot\") }",
+	"db":       "var db database\ntype database struct{}\nfunc (database) PingContext(context.Context) error { return nil }\nfunc (database) Close() error { return nil }",
 }
 
 var isDecl = regexp.MustCompile(`(?m)^(func|type|var|const) `)
@@ -201,9 +207,9 @@ func drain(t *testing.T, program, addr string) {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	for {
-		nc, err := net.Dial("tcp", addr)
+		resp, err := http.Get("http://" + addr + "/") // an answer says that signals are heeded, too
 		if err == nil {
-			_ = nc.Close()
+			_ = resp.Body.Close()
 			break
 		}
 		select {

@@ -88,9 +88,9 @@ func readBuffered(nc net.Conn) (all []byte) {
 	}
 }
 
-// Conn is the connection, as fasthttp would have served it. To read and to write is
+// Conn is the connection, as it was accepted. To read and to write is
 // for who serves it; to close it is not: see Close.
-func (a *Adopted) Conn() net.Conn { return a.c.Conn }
+func (a *Adopted) Conn() net.Conn { return below(a.c.Conn) } // what was to be replayed has been read
 
 // RemoteAddr is the client's address: that of the connection's preface, or its own.
 func (a *Adopted) RemoteAddr() net.Addr { return a.c.remoteAddr() }
@@ -226,6 +226,16 @@ func (c *conn) forgetRoute() {
 		case c.word.CompareAndSwap(word, word&^(flagRoute|flagInside)):
 			return
 		}
+	}
+}
+
+// AwaitBody is for the begin and for the end of a read of a request's body, so that
+// MinReadRate holds for it: the read of a client that is too slow is ended by a deadline.
+func (a *Adopted) AwaitBody(begins bool) {
+	if begins {
+		a.c.word.Or(flagAwaits)
+	} else {
+		a.c.word.And(^uint64(flagAwaits))
 	}
 }
 

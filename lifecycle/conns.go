@@ -63,6 +63,23 @@ func (c Counts) Total() int { return c.New + c.Active + c.Idle + c.Parked + c.Hi
 // Busy is the number of connections that the drain awaits.
 func (c Counts) Busy() int { return c.Active + c.Hijacked }
 
+// Add counts one more connection; one that is closed is none.
+func (c *Counts) Add(st ConnState) {
+	switch st {
+	case StateNew:
+		c.New++
+	case StateActive:
+		c.Active++
+	case StateIdle:
+		c.Idle++
+	case StateParked:
+		c.Parked++
+	case StateHijacked:
+		c.Hijacked++
+	default:
+	}
+}
+
 func (c Counts) String() string {
 	return fmt.Sprintf("%d new, %d active, %d idle, %d parked, %d hijacked", c.New, c.Active, c.Idle, c.Parked, c.Hijacked)
 }
@@ -78,6 +95,7 @@ type ConnInfo struct {
 	Age      time.Duration `json:"age_ns"`            // since it was accepted
 	Since    time.Duration `json:"since_ns"`          // how long it has been in State
 	Adopted  bool          `json:"adopted,omitempty"` // served by something else than fasthttp; see Adopted
+	Watches  bool          `json:"watches,omitempty"` // not awaited by the drain; see Watch
 	// Multiplexed is set of one that carries several requests at a time, by HTTP/2. Route
 	// is then the one that has been under way for longest.
 	Multiplexed bool `json:"multiplexed,omitempty"`
@@ -105,6 +123,7 @@ type conn struct {
 
 	adopted  atomic.Pointer[Adopted]   // nil while fasthttp serves it
 	farewell atomic.Pointer[multiplex] // see Adopted.Multiplex; else nil
+	watches  atomic.Bool               // see Watch
 	letGo    chan struct{}             // closed when fasthttp has said that it is hijacked; nil where nobody listens
 	remote   atomic.Pointer[net.Addr]  // of the preface, if it had one; see remoteAddr
 
@@ -138,7 +157,8 @@ const (
 	flagInside    = 0x40  // the user's handler runs
 	flagPipelines = 0x80  // the client has sent a request before it had the answer to another
 	flagSlow      = 0x100 // it is being ended for being too slow: no handler is called any more
-	oneRequest    = 0x200
+	flagAwaits    = 0x200 // an adopted connection's handler waits for more of a body
+	oneRequest    = 0x400
 )
 
 func stateOf(word uint64) ConnState { return ConnState(word & stateMask) }
@@ -345,17 +365,16 @@ func (c *conn) currentRoute() string {
 	return route
 }
 
+// info is all but what takes more than a few loads: addresses and the route.
 func (c *conn) info(now time.Duration) ConnInfo {
 	return ConnInfo{
 		ID:       c.id,
 		State:    c.state(),
-		Remote:   addrString(c.remoteAddr()),
-		Local:    addrString(c.LocalAddr()),
-		Route:    c.currentRoute(),
 		Requests: c.word.Load() / oneRequest,
 		Age:      now - c.accepted,
 		Since:    max(0, now-time.Duration(c.since.Load())),
 		Adopted:  c.adopted.Load() != nil,
+		Watches:  c.watches.Load(),
 
 		Multiplexed: c.multiplexed(),
 	}
@@ -528,7 +547,10 @@ func (s *Server) removeConn(c *conn) {
 	} else {
 		s.limits.release(c.ip)
 	}
-	if s.conns.remove(c) == 0 || s.cutting.Load() {
+	if c.watches.Load() {
+		s.watchers.conns.Add(-1)
+	}
+	if s.conns.remove(c) <= s.watchers.conns.Load() || s.cutting.Load() {
 		s.signalChange()
 	}
 }
@@ -716,20 +738,60 @@ func (s *Server) sweepKept(limit int) {
 	}
 }
 
+// OpenConn is an open connection that a walk over all of them has come to. Its addresses
+// and its route are empty, as to know them takes much longer than all else: see Info.
+type OpenConn struct {
+	ConnInfo
+	s      *Server
+	conn   *conn   // nil for a parked one
+	parked *parked // nil for another
+}
+
+// Info adds what the walk has left out. It reports false for a connection that has ended
+// since, or is no longer parked.
+func (o OpenConn) Info() (info ConnInfo, open bool) {
+	info = o.ConnInfo
+	if o.parked != nil {
+		info.Local, info.Remote, open = o.s.parkedAddrs(o.parked)
+		return info, open
+	}
+	info.Remote, info.Local = addrString(o.conn.remoteAddr()), addrString(o.conn.LocalAddr())
+	info.Route = o.conn.currentRoute()
+	return info, o.conn.state() != StateClosed
+}
+
+// EachConn calls yield for each open connection, in no order, until it returns false. It
+// may miss those that come and go meanwhile. It costs some nanoseconds a connection, and
+// holds none of them up: it is for those who look for a few among many.
+func (s *Server) EachConn(yield func(OpenConn) bool) {
+	s.init()
+	s.sweepKept(s.kept.len())
+	now, more := s.now(), true
+	s.conns.each(func(c *conn) bool {
+		if info := c.info(now); info.State != StateClosed {
+			more = yield(OpenConn{ConnInfo: info, s: s, conn: c})
+		}
+		return more
+	})
+	if !more {
+		return
+	}
+	for _, p := range s.parking.all() {
+		if !yield(OpenConn{ConnInfo: p.info(now), s: s, parked: p}) {
+			return
+		}
+	}
+}
+
 // Conns returns a snapshot of the open connections, by ID. It costs the server
 // time in proportion to their number, but holds none of them up.
 func (s *Server) Conns() []ConnInfo {
-	s.init()
-	s.sweepKept(s.kept.len())
-	now := s.now()
 	infos := make([]ConnInfo, 0, s.conns.open.Load())
-	s.conns.each(func(c *conn) bool {
-		if info := c.info(now); info.State != StateClosed {
+	for c := range s.EachConn {
+		if info, open := c.Info(); open {
 			infos = append(infos, info)
 		}
-		return true
-	})
-	infos = append(infos, s.parkedInfos(now)...)
+	}
 	slices.SortFunc(infos, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return infos
 }
@@ -740,17 +802,7 @@ func (s *Server) Counts() Counts {
 	s.sweepKept(s.kept.len())
 	var n Counts
 	s.conns.each(func(c *conn) bool {
-		switch c.state() {
-		case StateNew:
-			n.New++
-		case StateActive:
-			n.Active++
-		case StateIdle:
-			n.Idle++
-		case StateHijacked:
-			n.Hijacked++
-		default:
-		}
+		n.Add(c.state())
 		return true
 	})
 	n.Parked = s.parking.len()

@@ -71,7 +71,8 @@
 // # Another server beside fasthttp
 //
 // Server.HandOver takes a connection out of fasthttp's hands, and Server.Divert a new
-// one, for another server, such as an http.Server, which this package does not know.
+// one, or with DivertIf those that begin in some way, for another server, such as an
+// http.Server, which this package does not know.
 // Adopted is how that tells what becomes of it, so that the contract holds for it too,
 // and how it goes back. A connection that carries several requests at a time, as HTTP/2
 // does, is active while one of them is under way, and ends in its protocol's own way: see
@@ -128,6 +129,8 @@
 //     Connections that outlive it (KeepHijackedConns) are looked at every 10 ms
 //     while draining. A handler that fasthttp.TimeoutHandler has given up on is
 //     awaited if Track is around it.
+//     What only shows the server's life, see Watch, is not awaited: it is told when all
+//     else has ended, and has a second for its last word.
 //  10. RequestCtx.Done and Context stay open until the deadline, which is
 //     DrainTimeout after the end of ShutdownDelay.
 //  11. At the deadline they end; handlers have AbortTimeout to answer; then every

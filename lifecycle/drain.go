@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -86,10 +87,13 @@ func (s *Server) force(cause string) {
 // nil if nothing had to be cut.
 func (s *Server) drain() error {
 	hooked := make(chan struct{})
-	s.Go("drain hooks", func(ctx context.Context) {
+	s.hooking.Store(true)
+	go func() {
+		defer s.signalChange()
+		defer s.hooking.Store(false)
 		defer close(hooked)
-		s.runDrainHooks(ctx)
-	})
+		s.runDrainHooks(s.ctx)
+	}()
 	deadline := s.newDeadline()
 	defer deadline.Stop()
 
@@ -146,14 +150,22 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 	look := time.NewTimer(0) // fires when an idle connection's last call is over
 	defer look.Stop()
 	lookAt := s.now()
+	var lastWord <-chan time.Time // fires when those who watch have had their time
 	for {
 		select {
 		case <-s.forced: // before all else that may be due
 			return ErrForced
 		default:
 		}
-		if s.nothingLeft() {
+		switch {
+		case !s.onlyWatched():
+		case s.conns.open.Load() == 0:
 			return nil
+		case lastWord == nil:
+			s.endWatching()
+			t := time.NewTimer(watchTimeout)
+			defer t.Stop()
+			lastWord = t.C
 		}
 		select {
 		case <-s.changed:
@@ -171,7 +183,15 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 		case <-look.C:
 			lookAt = s.endIdleConns()
 			look.Reset(lookAt - s.now())
+		case <-lastWord:
+			lastWord = nil
+			if s.cutWatching() {
+				return nil
+			}
 		case <-deadline:
+			if s.cutWatching() {
+				return nil
+			}
 			return ErrDrainTimeout
 		case <-s.forced:
 			return ErrForced
@@ -179,10 +199,11 @@ func (s *Server) awaitConns(deadline <-chan time.Time) error {
 	}
 }
 
-// nothingLeft reports whether all has ended. The accept loops come first: while
-// one runs, the table of connections may still grow.
-func (s *Server) nothingLeft() bool {
-	return s.accepting.Load() == 0 && s.conns.open.Load() == 0 && s.work.len() == 0 && s.lingering.len() == 0
+// onlyWatched reports whether all has ended, save for connections that Watch knows. The
+// accept loops come first: while one runs, the table of connections may still grow.
+func (s *Server) onlyWatched() bool {
+	return s.accepting.Load() == 0 && s.conns.open.Load() <= s.watchers.conns.Load() &&
+		!s.hooking.Load() && s.work.len() == 0 && s.lingering.len() == 0
 }
 
 // maxTime is later than all times.
@@ -307,15 +328,14 @@ func (s *Server) abort(why error) error {
 	}
 	s.cutting.Store(true)
 	s.noteCut()
-	s.conns.each(func(c *conn) bool {
-		c.cut()
-		return true
-	})
+	s.cutConns(false)
 	s.cutParked()
 	s.lingering.cut()
 	s.cancel(why)
 	s.cancelRequests()
+	s.endWatching()
 	s.awaitUnwinding()
+	s.cutConns(true)
 	return why
 }
 
@@ -340,8 +360,19 @@ func (s *Server) awaitAbort() error {
 	return s.awaitConns(t.C)
 }
 
+// cutConns closes the connections that watch, or all others.
+func (s *Server) cutConns(watch bool) {
+	s.conns.each(func(c *conn) bool {
+		if c.watches.Load() == watch {
+			c.cut()
+		}
+		return true
+	})
+}
+
 func (s *Server) noteCut() {
 	cut, work := s.Conns(), s.work.abandon()
+	cut = slices.DeleteFunc(cut, func(c ConnInfo) bool { return c.Watches })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report.Cut, s.report.Work = cut, work

@@ -68,6 +68,14 @@ type hook struct {
 	timeout time.Duration // zero: Server.HookTimeout
 }
 
+// runningHook is the hook that runs. Hooks run one at a time: when the drain begins, there
+// are no start hooks any more, or no drain hooks will run.
+type runningHook struct {
+	stage HookStage
+	name  string
+	began time.Time
+}
+
 // OnStart registers a hook that runs before the server listens, first
 // registered first. An error ends the start, and Run returns it; then, and
 // whenever the start fails, the exit hooks are what undoes a start: let a start
@@ -112,6 +120,28 @@ func (s *Server) addHook(chain *[]hook, name string, run HookFunc, timeout []tim
 		return
 	}
 	*chain = append(*chain, h)
+}
+
+// PendingHooks returns the hooks that have not ended: the one that runs, if one does, and
+// then by their stage, and within it in the order in which they will, those that will
+// run. Of each only Stage and Name are set, and Took of the one that runs.
+func (s *Server) PendingHooks() (pending []HookResult) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.running; h != nil {
+		pending = append(pending, HookResult{Stage: h.stage, Name: h.name, Took: max(1, time.Since(h.began))})
+	}
+	add := func(stage HookStage, h hook) { pending = append(pending, HookResult{Stage: stage, Name: h.name}) }
+	for _, h := range s.startHooks {
+		add(StageStart, h)
+	}
+	for _, h := range s.drainHooks {
+		add(StageDrain, h)
+	}
+	for _, h := range slices.Backward(s.exitHooks) {
+		add(StageExit, h)
+	}
+	return pending
 }
 
 // nextHook takes the next hook off a chain: from its front, or, for exit hooks,
@@ -210,7 +240,11 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf("took longer than %v: %w", timeout, context.DeadlineExceeded))
 		defer cancel()
 	}
-	began := time.Now()
+	began, name := time.Now(), fmt.Sprintf("%s hook %q", stage, h.name)
+	s.mu.Lock()
+	s.running = &runningHook{stage, h.name, began}
+	s.mu.Unlock()
+	defer s.work.remove(s.work.add(name)) // who asks what is awaited gets its name
 	ended := make(chan error, 1)
 	go func() { ended <- guard(func() error { return h.run(ctx) }) }()
 	var err error
@@ -230,9 +264,9 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 	}
 	result := HookResult{Stage: stage, Name: h.name, Took: time.Since(began), Err: err}
 	s.mu.Lock()
-	s.report.Hooks = append(s.report.Hooks, result)
+	s.report.Hooks, s.running = append(s.report.Hooks, result), nil
 	s.mu.Unlock()
-	s.emit(Event{Kind: EventHook, Name: fmt.Sprintf("%s hook %q", stage, h.name), Duration: result.Took, Err: err})
+	s.emit(Event{Kind: EventHook, Name: name, Duration: result.Took, Err: err})
 	return err
 }
 

@@ -430,7 +430,7 @@ func (l *listener) end() {
 // Close is also called by fasthttp's own shutdown, once more.
 func (l *listener) Close() error {
 	l.closeOnce.Do(func() {
-		if l.ending.Load() {
+		if l.ending.Load() && !l.own { // else who connects right now is accepted, and reset
 			allowNew(l.Listener)
 		}
 		l.closeErr = l.Listener.Close()

@@ -390,7 +390,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 func (s *Server) dropParked(p *parked) {
 	closeFD(p.fd)
 	s.limits.release(p.ip)
-	if s.conns.closed() == 0 {
+	if s.conns.closed() <= s.watchers.conns.Load() {
 		s.signalChange()
 	}
 }
@@ -450,27 +450,23 @@ func (s *Server) cutParked() {
 	}
 }
 
-// parkedInfos is a snapshot of the parked connections. It holds none of them up.
-func (s *Server) parkedInfos(now time.Duration) (infos []ConnInfo) {
-	for _, p := range s.parking.all() {
-		info := ConnInfo{
-			ID: p.id, State: StateParked, Requests: p.requests,
-			Age: now - p.accepted, Since: max(0, now-p.since),
-		}
-		s.parking.mu.Lock()
-		in := s.parking.at(p.fd) == p
-		if in {
-			info.Local, info.Remote = addrsOf(p.fd)
-			if p.remote != nil {
-				info.Remote = addrString(*p.remote)
-			}
-		}
-		s.parking.mu.Unlock()
-		if in {
-			infos = append(infos, info)
-		}
+// info is all but what takes system calls.
+func (p *parked) info(now time.Duration) ConnInfo {
+	return ConnInfo{ID: p.id, State: StateParked, Requests: p.requests, Age: now - p.accepted, Since: max(0, now-p.since)}
+}
+
+// parkedAddrs are the addresses of a connection, if it is still parked.
+func (s *Server) parkedAddrs(p *parked) (local, remote string, in bool) {
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	if s.parking.at(p.fd) != p {
+		return "", "", false
 	}
-	return infos
+	local, remote = addrsOf(p.fd)
+	if p.remote != nil {
+		remote = addrString(*p.remote)
+	}
+	return local, remote, true
 }
 
 // What parked connections have given back is garbage, which Go collects when its heap

@@ -235,3 +235,23 @@ func TestContract03ResetInTheQueue(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// New connections are kept out of a listener of our own until it has closed: one that
+// got in at the last moment would be reset.
+func TestContract03KeptOutToTheEnd(t *testing.T) {
+	r := run(t, &Server{HTTP: quiet(hello), Addrs: []string{"127.0.0.1:0"}})
+	addr := r.ListenAddrs()[0].String()
+	f, err := r.openListeners()[0].Listener.(*net.TCPListener).File() // which shows what the socket was like at its end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	r.Drain()
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	if nc, err := net.DialTimeout("tcp", addr, 50*time.Millisecond); err == nil {
+		_ = nc.Close()
+		t.Error("a connection got in")
+	}
+}

@@ -1,29 +1,36 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
 
-// work is the set of background work that the drain awaits.
+// work is the set of background work that the drain awaits, and of the hook that runs.
 type work struct {
 	mu    sync.Mutex // guards tasks and next
-	tasks map[uint64]string
+	tasks map[uint64]task
 	next  uint64
+}
+
+type task struct {
+	id    uint64
+	name  string
+	began time.Time
 }
 
 func (w *work) add(name string) (id uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.tasks == nil {
-		w.tasks = make(map[uint64]string)
+		w.tasks = make(map[uint64]task)
 	}
 	w.next++
-	w.tasks[w.next] = name
+	w.tasks[w.next] = task{w.next, name, time.Now()}
 	return w.next
 }
 
@@ -39,10 +46,24 @@ func (w *work) len() int {
 	return len(w.tasks)
 }
 
-func (w *work) names() []string {
+// all returns the tasks, the oldest first.
+func (w *work) all() []task {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Sorted(maps.Values(w.tasks))
+	all := make([]task, 0, len(w.tasks))
+	for _, t := range w.tasks {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(a, b task) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
+
+func (w *work) names() (names []string) {
+	for _, t := range w.all() {
+		names = append(names, t.name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // abandon gives up on all work that is under way and returns its names.
@@ -52,6 +73,21 @@ func (w *work) abandon() []string {
 	defer w.mu.Unlock()
 	w.tasks = nil
 	return names
+}
+
+// WorkInfo is work that is under way.
+type WorkInfo struct {
+	Name string        `json:"name"`
+	Age  time.Duration `json:"age_ns"` // since it began
+}
+
+// Work returns the work under way that Go and Track know of, and the hook that runs, by
+// the name that its event has. The oldest comes first.
+func (s *Server) Work() (infos []WorkInfo) {
+	for _, t := range s.work.all() {
+		infos = append(infos, WorkInfo{t.name, time.Since(t.began)})
+	}
+	return infos
 }
 
 // Go runs f in a goroutine that the drain awaits as it awaits connections. f

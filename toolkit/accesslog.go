@@ -11,10 +11,10 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
-// logAccess writes a line for each request that fasthttp could read, at level info,
-// 5xx at error, those of probes at debug. One that strict or MaxInFlight
-// has refused says why, as "refused"; the latter's are at warn. A line that the logger
-// would drop costs next to nothing.
+// logAccess writes a line for each request that fasthttp could read: at level info,
+// 5xx at error, those of probes at debug. One that strict, MaxInFlight or LimitInFlight
+// has refused says why, as "refused"; those of the latter two are at warn. A line that the
+// logger would drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
 		return next
@@ -40,13 +40,16 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		resp, route, refused, level := &ctx.Response, "", "", zerolog.InfoLevel
 		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
 			resp = timedOut
-		} else if m := matchedOf(ctx); m != nil {
-			route = m.pattern
-			if m.probe {
-				level = zerolog.DebugLevel
+		} else {
+			if m := matchedOf(ctx); m != nil {
+				route = m.pattern
+				if m.probe {
+					level = zerolog.DebugLevel
+				}
 			}
-		} else { // it has not come as far as a route
-			refused, _ = ctx.UserValue(refusedKey{}).(string)
+			if resp.StatusCode() >= fasthttp.StatusBadRequest {
+				refused, _ = ctx.UserValue(refusedKey{}).(string)
+			}
 		}
 		code := resp.StatusCode()
 		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {

@@ -54,3 +54,21 @@ func TestClientsBehindProxiesAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations a request", n)
 	}
 }
+
+// What a middleware costs is told by its benchmark; that it is no more, here.
+func TestMiddlewareAllocations(t *testing.T) {
+	for _, v := range middlewareVariants(t) {
+		if v.allocs < 0 {
+			continue
+		}
+		t.Run(v.name, func(t *testing.T) {
+			x := newExchange(t, v.variant)
+			for range 100 {
+				x.do()
+			}
+			if n := testing.AllocsPerRun(1000, x.do); n > v.allocs {
+				t.Errorf("%v allocations a request, want at most %v", n, v.allocs)
+			}
+		})
+	}
+}

@@ -10,18 +10,18 @@ import (
 // limitStreams has the body limit hold for bodies that a handler reads as they
 // come. fasthttp takes its limit there for how much to read beforehand (and, of a
 // form, for nothing).
-func limitStreams(h *fasthttp.Server) {
+func limitStreams(h *fasthttp.Server, limits *bodyLimits) {
 	h.DisablePreParseMultipartForm = true // it reads the form to its end, onto the disk
-	next, limit := h.Handler, h.MaxRequestBodySize
-	if limit <= 0 {
-		limit = fasthttp.DefaultMaxRequestBodySize
+	next, ofServer := h.Handler, h.MaxRequestBodySize
+	if ofServer <= 0 {
+		ofServer = fasthttp.DefaultMaxRequestBodySize
 	}
 	h.Handler = func(ctx *fasthttp.RequestCtx) {
 		if !ctx.Request.IsBodyStream() {
 			next(ctx)
 			return
 		}
-		length := ctx.Request.Header.ContentLength()
+		length, limit := ctx.Request.Header.ContentLength(), limits.of(&ctx.Request.Header, ofServer)
 		if length > limit {
 			h.ErrorHandler(ctx, fasthttp.ErrBodyTooLarge) // package lifecycle's, around the user's
 			ctx.SetConnectionClose()

@@ -69,9 +69,6 @@ const UntilIdle = lifecycle.UntilIdle
 // maxHeaderSize is the largest MaxHeaderSize: a thousand connections take 16 GB then.
 const maxHeaderSize = 16 << 20
 
-// Middleware wraps a handler.
-type Middleware func(fasthttp.RequestHandler) fasthttp.RequestHandler
-
 // Builder collects what a server is to be. Its methods only record, and return
 // the Builder: of a scalar's calls the last one counts, lists append. Build
 // checks everything. A Builder is not for concurrent use.
@@ -133,6 +130,7 @@ type config struct {
 	proxyNetworks []string
 
 	logger     zerolog.Logger
+	console    *console // where the log goes, if Console was called last
 	accessLog  bool
 	middleware []Middleware
 	observers  []Observer
@@ -342,7 +340,7 @@ func (b *Builder) MaxHeaderSize(bytes int) *Builder {
 }
 
 // MaxBodySize is how many bytes a request's body may have; more is a 413. See
-// DefaultMaxBodySize.
+// DefaultMaxBodySize, and Group.MaxBodySize for routes that want another one.
 func (b *Builder) MaxBodySize(bytes int) *Builder {
 	b.maxBodySize = bytes
 	return b
@@ -452,18 +450,23 @@ func (b *Builder) Strict(on bool) *Builder {
 // panics. The default writes JSON to standard error from level info on;
 // zerolog.Nop() is silence, and free.
 func (b *Builder) Logger(log zerolog.Logger) *Builder {
-	b.logger = log
+	b.logger, b.console = log, nil
 	return b
 }
 
-// AccessLog says whether each request gets a line in the log. The default is true.
+// AccessLog says whether each request gets a line in the log: at level info, where the
+// response is a 5xx at error, where MaxInFlight or LimitInFlight has refused it at warn, and of the health
+// endpoints at debug. A request that fasthttp refuses, as one with a broken header or too
+// large a body, has a line without its id, duration and size, and, unless its header could
+// be read, without method and path. The default is true.
 func (b *Builder) AccessLog(on bool) *Builder {
 	b.accessLog = on
 	return b
 }
 
 // Use adds middleware around all routes, outermost first, inside the default
-// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))).
+// ones: RequestID(AccessLog(Strict(Recover(m1(m2(routes)))))). What has to see all
+// requests, those for net/http too, is an Observer.
 func (b *Builder) Use(m ...Middleware) *Builder {
 	b.middleware = append(b.middleware, m...)
 	return b
@@ -539,7 +542,7 @@ func (b *Builder) Build() (*Server, error) {
 	errs := append(b.mistakes(), b.early...)
 	tlsConfig, err := b.loadTLS()
 	errs = append(errs, err)
-	s := &Server{log: b.logger}
+	s := &Server{log: b.logger, console: b.console}
 	routes := append(s.healthRoutes(b), b.routes...)
 	proxies, proxiesErr := b.proxies()
 	handler, err := s.route(b, routes, proxies)
@@ -560,10 +563,11 @@ func (b *Builder) Build() (*Server, error) {
 		return nil, errors.New("toolkit: Configure: Handler is nil")
 	}
 	replaced := !sameHandler(h.Handler, own)
-	b.finishHTTP(h, s)
+	b.finishHTTP(h, s, newBodyLimits(routes))
 	s.Server = b.newLifecycle(h, s)
 	s.Preface = preface
 	s.warnings = b.warnings(h, s.Server, replaced)
+	s.settings = b.settings(h, s.Server)
 	if d != nil {
 		s.mount(b, d)
 	}
@@ -766,12 +770,15 @@ func (b *Builder) callConfigure(h *fasthttp.Server) {
 
 // finishHTTP puts around what Configure has made of the server what must not get
 // lost.
-func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server) {
+func (b *Builder) finishHTTP(h *fasthttp.Server, s *Server, limits *bodyLimits) {
 	if b.accessLog {
 		h.ErrorHandler = s.logUnread(h.ErrorHandler)
 	}
-	if h.StreamRequestBody {
-		limitStreams(h)
+	switch {
+	case h.StreamRequestBody:
+		limitStreams(h, limits)
+	case limits != nil:
+		h.HeaderReceived = limits.received(h.HeaderReceived)
 	}
 	if h.ReadTimeout > 0 || b.readBodyTimeout > 0 {
 		h.HeaderReceived = s.bodyTimeout(orForever(b.readBodyTimeout), h.HeaderReceived)

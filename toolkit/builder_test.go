@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"path/filepath"
@@ -104,6 +105,36 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 			b.Group("/api", func(g *Group) { g.Use(nothing).Get("/x", hello) })
 		}},
 
+		{`Use: Timeout(0s): not positive`, func(b *Builder) { b.Use(Timeout(0, "")) }},
+		{`Use: LimitInFlight(0, 0s): less than one`, func(b *Builder) { b.Use(LimitInFlight(0, 0)) }},
+		{`Use: LimitInFlight(1, -1s): less than one, or negative`, func(b *Builder) { b.Use(LimitInFlight(1, -time.Second)) }},
+		{`Builder.Group("/api").Get("/api/x"): LimitInFlight(0, 0s)`, func(b *Builder) {
+			b.Group("/api", func(g *Group) { g.Use(LimitInFlight(0, 0)).Get("/x", hello) })
+		}},
+		{`Use: SecurityHeaders: "X-A": "a\r\nb"`, func(b *Builder) { b.Use(SecurityHeaders(map[string]string{"X-A": "a\r\nb"})) }},
+		{`Use: SecurityHeaders: "X A"`, func(b *Builder) { b.Use(SecurityHeaders(map[string]string{"X A": "a"})) }},
+		{`Use: CORS: neither Origins nor Allow`, func(b *Builder) { b.Use(CORS(CORSOptions{})) }},
+		{`CORS: "*" in Origins with Credentials`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, Credentials: true})) }},
+		{`"*" in Origins beside other origins`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*", "https://a.example"}})) }},
+		{`"*" in Expose with Credentials`, func(b *Builder) {
+			b.Use(CORS(CORSOptions{Origins: []string{"https://a.example"}, Expose: []string{"*"}, Credentials: true}))
+		}},
+		{`MaxAge -1s`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, MaxAge: -time.Second})) }},
+		{`MaxAge 1.5s: not whole seconds`, func(b *Builder) {
+			b.Use(CORS(CORSOptions{Origins: []string{"*"}, MaxAge: 1500 * time.Millisecond}))
+		}},
+		{`"X A" is not a token`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, Headers: []string{"X A"}})) }},
+		{`"" is not a token`, func(b *Builder) { b.Use(CORS(CORSOptions{Origins: []string{"*"}, Methods: []string{""}})) }},
+		{`Builder.Group("/x"): MaxBodySize(0): less than 1`, func(b *Builder) { b.Group("/x", func(g *Group) { g.MaxBodySize(0) }) }},
+		{`Static("/a"): stat testdata/nothing`, func(b *Builder) { b.Static("/a", "testdata/nothing") }},
+		{`Static("/"): "static.go" is not a directory`, func(b *Builder) { b.Static("/", "static.go") }},
+		{`StaticFS("/a"): no files`, func(b *Builder) { b.StaticFS("/a", nil) }},
+		{`Static("/a/{b}"): a prefix has no parameters`, func(b *Builder) { b.Static("/a/{b}", ".") }},
+		{`Static("/a"): more than one Cache-Control`, func(b *Builder) { b.Static("/a", ".", "no-cache", "no-store") }},
+		{`Static("/a"): Cache-Control "a\nb"`, func(b *Builder) { b.Static("/a", ".", "a\nb") }},
+		{`Static("a`, func(b *Builder) { b.Static("a", ".") }},
+		{`Builder.Group("/g").Static("/g/a"): stat`, func(b *Builder) { b.Group("/g", func(g *Group) { g.Static("/a", "testdata/nothing") }) }},
+
 		{`OnStart("db"): nil`, func(b *Builder) { b.OnStart("db", nil) }},
 		{`OnDrain("db"): timeout -1s`, func(b *Builder) { b.OnDrain("db", nop, -time.Second) }},
 		{`PreExit("db"): timeout 0s`, func(b *Builder) { b.PreExit("db", nop, 0) }},
@@ -129,6 +160,19 @@ func TestBuildNamesTheCallThatIsWrong(t *testing.T) {
 				t.Errorf("Run returned %v, Build %v", runErr, err)
 			}
 		})
+	}
+}
+
+// An origin that browsers write otherwise would never match.
+func TestBuildRefusesOriginsThatNoBrowserSends(t *testing.T) {
+	for _, origin := range []string{
+		"", "null", "app.example", "https://", "https://app.example/", "https://app.example/x", "https://App.example", "HTTPS://app.example", "https://äpp.example",
+		"https://app.example:443", "http://app.example:80", "https://u@app.example", "https://app.example?x", "https://*", "https://*.", "https://a.*.example",
+		"https://*.*.example", "https://*app.example", "*.example", "https://app.example, https://b.example",
+	} {
+		if _, err := loopback().Use(CORS(CORSOptions{Origins: []string{origin}})).Build(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("CORS: origin %q", origin)) {
+			t.Errorf("%q: %v", origin, err)
+		}
 	}
 }
 

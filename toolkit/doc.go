@@ -27,6 +27,10 @@
 // traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
 // away from them.
 //
+// Use takes middleware: an application's own, and Timeout, Compress, CORS, SecurityHeaders,
+// ETag and LimitInFlight, in an order that Middleware tells of. Static and StaticFS serve
+// files.
+//
 // NetHTTP mounts net/http handlers, which are served by a real http.Server in the same
 // life; see package nethttp.
 //
@@ -35,8 +39,9 @@
 //
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a
-// line for each request that fasthttp could read. Of those, Strict refuses what others
-// may have read differently; the line says why. A panic is a 500 and a line with its
+// line for each request, those too that fasthttp could not read, or would not: they have
+// no id, and reach no handler. Strict refuses what others may have read differently. Of
+// who is refused the line says why, as "refused". A panic is a 500 and a line with its
 // stack, or a line alone, wherever the server calls a user's code: handlers,
 // middleware, hooks, checks, the callbacks of fasthttp.Server (not those of TLSConfig).
 // Where something else calls it, in a goroutine of its own, a panic ends the process,

@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -36,8 +37,9 @@ func checkMistakes(checks []check) (errs []error) {
 func (s *Server) healthRoutes(b *Builder) (routes []route) {
 	checks := make([]*checker, len(b.checks))
 	for i, c := range b.checks {
-		checks[i] = &checker{check: c}
+		checks[i] = &checker{check: c, last: CheckResult{Name: c.name}}
 	}
+	s.checks = checks
 	timeout := b.readyTimeout
 	ready := func(ctx *fasthttp.RequestCtx) { s.serveReady(ctx, checks, timeout) }
 	for _, e := range []struct {
@@ -121,8 +123,9 @@ func runChecks(ctx context.Context, checks []*checker, timeout time.Duration) []
 type checker struct {
 	check
 
-	mu      sync.Mutex // guards current
+	mu      sync.Mutex // guards what follows
 	current *attempt   // nil while none runs
+	last    CheckResult
 }
 
 type attempt struct {
@@ -140,20 +143,59 @@ func (c *checker) begin(ctx context.Context) *attempt {
 	}
 	a := &attempt{ended: make(chan struct{})}
 	c.current = a
+	c.last.Running = time.Now()
 	go func() {
 		err := guard(func() error { return c.run(ctx) })
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.current = nil
+		c.last = CheckResult{Name: c.name, At: time.Now(), Took: time.Since(c.last.Running), Err: err}
 		a.err = err
 		close(a.ended)
 	}()
 	return a
 }
 
+// CheckResult is what a readiness check has last come to, whoever asked.
+type CheckResult struct {
+	Name    string        `json:"name"`
+	At      time.Time     `json:"at,omitzero"` // when it ended; zero if it has not yet
+	Took    time.Duration `json:"took_ns"`
+	Err     error         `json:"-"`                // in JSON it is its text
+	Running time.Time     `json:"running,omitzero"` // since when it runs once more; zero if it does not
+}
+
+// MarshalJSON adds Err, as text.
+func (c CheckResult) MarshalJSON() ([]byte, error) {
+	type fields CheckResult // without this method
+	text := ""
+	if c.Err != nil {
+		text = c.Err.Error()
+	}
+	return json.Marshal(struct {
+		fields
+		Err string `json:"err,omitempty"`
+	}{fields(c), text})
+}
+
+// Checks returns what the readiness checks have last come to. It runs none.
+func (s *Server) Checks() []CheckResult {
+	results := make([]CheckResult, len(s.checks))
+	for i, c := range s.checks {
+		c.mu.Lock()
+		results[i] = c.last
+		c.mu.Unlock()
+	}
+	return results
+}
+
 func guard(f func() error) (err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover().(type) {
+		case nil:
+		case mistake:
+			err = v
+		default:
 			err = &lifecycle.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()

@@ -1,14 +1,33 @@
 package toolkit
 
 import (
-	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
 )
 
-// inFlight is what MaxInFlight needs. To take a place and to give it back is an
+// LimitInFlight is how many requests may be with the handlers that it is around, all of them
+// together, at a time: one value of it is one limit. One more waits for up to wait, first
+// come, first served; then it gets a 503 with a Retry-After, as it does at once when the
+// drain's deadline comes. A request counts until its handler has returned: inside of a
+// Timeout also when that has given up on it. See Builder.MaxInFlight for a limit of the whole
+// server.
+func LimitInFlight(n int, wait time.Duration) Middleware {
+	if n < 1 || wait < 0 {
+		return refuse("LimitInFlight(%d, %v): less than one, or negative", n, wait)
+	}
+	f := &inFlight{limit: int64(n)}
+	made := sync.OnceFunc(func() { f.handed = make(chan struct{}, n) })
+	return func(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+		made() // by Build, in whose bubble a test of time has its channels
+		retryAfter := seconds(wait)
+		return func(ctx *fasthttp.RequestCtx) { f.pass(ctx, FromRequest(ctx), wait, retryAfter, next) }
+	}
+}
+
+// inFlight is what MaxInFlight and LimitInFlight need. To take a place and to give it back is an
 // addition each, as long as there are enough.
 //
 // Who leaves while others wait hands them a place, which stays counted, so that nobody
@@ -38,28 +57,31 @@ func (s *Server) limitInFlight(b *Builder, probes map[string]bool, next fasthttp
 			next(ctx)
 			return
 		}
-		if !s.enter(wait) {
-			ctx.SetUserValue(refusedKey{}, tooManyRequests)
-			ctx.Error(tooManyRequests, fasthttp.StatusServiceUnavailable)
-			ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
-			return
-		}
-		defer s.inFlight.leave()
-		next(ctx)
+		s.inFlight.pass(ctx, s, wait, retryAfter, next)
 	}
+}
+
+// pass lets a request through to next, or refuses it.
+func (f *inFlight) pass(ctx *fasthttp.RequestCtx, s *Server, wait time.Duration, retryAfter string, next fasthttp.RequestHandler) {
+	if !f.enter(s, wait) {
+		ctx.SetUserValue(refusedKey{}, tooManyRequests)
+		ctx.Error(tooManyRequests, fasthttp.StatusServiceUnavailable)
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, retryAfter)
+		return
+	}
+	defer f.leave()
+	next(ctx)
 }
 
 const tooManyRequests = "too many requests at a time"
 
 // retryAfter is when who was refused may come again, in seconds.
-func (b *Builder) retryAfter() string {
-	return strconv.Itoa(max(1, int((b.maxWait+time.Second-1)/time.Second)))
-}
+func (b *Builder) retryAfter() string { return seconds(b.maxWait) }
 
-// enter reports whether a request may go on to its handler.
-func (s *Server) enter(wait time.Duration) bool {
-	f := &s.inFlight
-	if f.n.Add(1) <= f.limit || s.awaitPlace(wait) {
+// enter reports whether a request may go on to its handler. It waits no longer than the
+// server, if there is one, lives.
+func (f *inFlight) enter(s *Server, wait time.Duration) bool {
+	if f.n.Add(1) <= f.limit || f.awaitPlace(s, wait) {
 		return true
 	}
 	f.refused.Add(1)
@@ -75,16 +97,19 @@ func (f *inFlight) leave() {
 
 // awaitPlace reports whether a place was handed over in time. It is for who is counted
 // already, and not if that fails.
-func (s *Server) awaitPlace(wait time.Duration) bool {
-	f := &s.inFlight
+func (f *inFlight) awaitPlace(s *Server, wait time.Duration) bool {
 	if wait > 0 {
 		t := time.NewTimer(wait)
 		defer t.Stop()
+		var over <-chan struct{}
+		if s != nil {
+			over = s.Context().Done()
+		}
 		select {
 		case <-f.handed:
 			return true
 		case <-t.C:
-		case <-s.Context().Done():
+		case <-over:
 		}
 	}
 	for {

@@ -2,9 +2,12 @@ package toolkit
 
 import (
 	"errors"
+	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,4 +158,173 @@ func TestTheDeadlineEndsTheWait(t *testing.T) {
 			t.Errorf("%v, cut %v", err, r.Report().Cut)
 		}
 	})
+}
+
+// The routes of a group share a limit, others have none; who waits is served in order, and
+// refused when its time is over.
+func TestLimitInFlight(t *testing.T) {
+	l := &logs{}
+	b := quiet().Logger(l.logger()).
+		Get("/free", hello).
+		Group("/reports", func(g *Group) {
+			g.Use(LimitInFlight(2, 1500*time.Millisecond))
+			g.Get("/a", slow(time.Second)).Get("/b", slow(time.Second))
+		})
+	bubble(t, b, func(t *testing.T, r *running) {
+		began := time.Now()
+		type answer struct {
+			reply string
+			after time.Duration
+			retry string
+		}
+		replies := make(chan answer, 7)
+		for i := range 7 {
+			path := "/reports/a"
+			if i%2 == 1 {
+				path = "/reports/b"
+			}
+			c := r.dial()
+			go func() {
+				got := c.get(path)
+				replies <- answer{got.String(), time.Since(began), got.Header.Get("Retry-After")}
+			}()
+		}
+		if got := r.dial().get("/free"); got.String() != "200 hello" || time.Since(began) != 0 {
+			t.Errorf("%v after %v", got, time.Since(began))
+		}
+		counts := map[answer]int{}
+		for range 7 {
+			counts[<-replies]++
+		}
+		for want, n := range map[answer]int{
+			{"200 late", time.Second, ""}: 2, {"200 late", 2 * time.Second, ""}: 2,
+			{"503 too many requests at a time", 1500 * time.Millisecond, "2"}: 3,
+		} {
+			if counts[want] != n {
+				t.Errorf("%v", counts)
+			}
+		}
+	})
+	refused := 0
+	for _, line := range l.lines(t, "request") {
+		if line["status"] == 503.0 && line["refused"] == tooManyRequests && line["level"] == "warn" {
+			refused++
+		}
+	}
+	if refused != 3 {
+		t.Errorf("%d refusals in the log", refused)
+	}
+}
+
+// Inside of a Timeout a handler that was given up on counts until it returns; a panic
+// gives its place back.
+func TestLimitInFlightCountsTheAbandoned(t *testing.T) {
+	b := quiet().
+		Use(Timeout(time.Second, "too slow"), LimitInFlight(1, 0)).
+		Get("/", slow(time.Minute)).
+		Get("/panic", func(*fasthttp.RequestCtx) { panic("boo") })
+	bubble(t, b, func(t *testing.T, r *running) {
+		c := r.dial()
+		for range 3 {
+			if got := c.get("/panic"); got.StatusCode != 500 {
+				t.Error(got)
+			}
+		}
+		if got := c.get("/"); got.String() != "503 too slow" {
+			t.Error(got)
+		}
+		began := time.Now()
+		if got := c.get("/"); got.String() != "503 "+tooManyRequests || time.Since(began) != 0 {
+			t.Error(got)
+		}
+		time.Sleep(time.Minute)
+		if got := c.get("/panic"); got.StatusCode != 500 {
+			t.Error(got)
+		}
+	})
+}
+
+// The drain's deadline ends the wait.
+func TestLimitInFlightEndsWithTheDrain(t *testing.T) {
+	b := quiet().DrainTimeout(time.Second).AbortTimeout(time.Minute).Use(LimitInFlight(1, time.Hour)).Get("/", slow(10*time.Second))
+	bubble(t, b, func(t *testing.T, r *running) {
+		first, second := r.dial(), r.dial()
+		first.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+		time.Sleep(time.Millisecond)
+		second.send("GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		r.Drain()
+		if got := second.reply("GET"); got.StatusCode != 503 || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", got, time.Since(began))
+		}
+		if got := first.reply("GET"); got.StatusCode != 200 {
+			t.Error(got)
+		}
+		if err := r.wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
+			t.Error(err)
+		}
+	})
+}
+
+// Under any mix of those who enter, leave, wait and give up, no place is lost and none
+// is given twice.
+func TestPlacesAreNeitherLostNorMade(t *testing.T) {
+	const limit = 3
+	s := build(t, loopback().MaxInFlight(limit, 0).Get("/", hello))
+	var inside, entered atomic.Int64
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for n := range 1000 {
+				if !s.inFlight.enter(s, time.Duration((i+n)%4)*10*time.Microsecond) {
+					continue
+				}
+				entered.Add(1)
+				if now := inside.Add(1); now > limit {
+					t.Errorf("%d are inside", now)
+				}
+				runtime.Gosched()
+				inside.Add(-1)
+				s.inFlight.leave()
+			}
+		})
+	}
+	all.Wait()
+	now, refused := s.InFlight()
+	if n := entered.Load() + int64(refused); n != 16*1000 || now != 0 || len(s.inFlight.handed) != 0 {
+		t.Errorf("%d entered, %d refused; %d in flight, %d places on their way", entered.Load(), refused, now, len(s.inFlight.handed))
+	}
+	if entered.Load() == 0 || refused == 0 {
+		t.Errorf("%d entered, %d refused: that tells nothing", entered.Load(), refused)
+	}
+}
+
+// That a server is at its limit is something to know, but no error of the server.
+func TestRequestsBeyondMaxInFlightAreLoggedAsRefused(t *testing.T) {
+	var log logs
+	g := newGate()
+	r := run(t, loopback().Logger(log.logger()).MaxInFlight(1, 0).Get("/", g.handle).
+		NetHTTP("/net", http.NotFoundHandler()))
+	first, late := r.dial(), r.dial()
+	first.send(getRequest)
+	<-g.entered
+	for _, path := range []string{"/", "/net"} {
+		if resp := late.get(path); resp.StatusCode != 503 {
+			t.Error(resp)
+		}
+	}
+	close(g.release)
+	first.reply("GET")
+	r.finish()
+	levels := map[any]int{}
+	for _, line := range log.lines(t, "request") {
+		levels[line["level"]]++
+		if line["status"] == 503.0 && (line["level"] != "warn" || line["refused"] != tooManyRequests) {
+			t.Errorf("logged %v", line)
+		}
+	}
+	if levels["warn"] != 2 || levels["info"] != 1 || len(levels) != 2 {
+		t.Errorf("lines by level: %v", levels)
+	}
 }

@@ -41,8 +41,8 @@ func (l httpLog) Printf(format string, args ...any) {
 
 // logEvent writes the events of the server's life, and at its end the report.
 func (s *Server) logEvent(e lifecycle.Event) {
-	if e.Kind == lifecycle.EventPhase && e.Phase == lifecycle.PhaseStopped {
-		s.logReport(s.Report())
+	if e.Kind == lifecycle.EventPhase {
+		s.logPhase(e)
 		return
 	}
 	level := zerolog.InfoLevel
@@ -53,16 +53,6 @@ func (s *Server) logEvent(e lifecycle.Event) {
 		level = zerolog.ErrorLevel
 	}
 	l := s.log.WithLevel(level)
-	if e.Kind == lifecycle.EventPhase {
-		if e.Name != "" {
-			l = l.Str("cause", e.Name)
-		}
-		l.Msg("server " + e.Phase.String())
-		if e.Phase == lifecycle.PhaseStarting {
-			s.logWarnings()
-		}
-		return
-	}
 	if e.Name != "" {
 		l = l.Str("name", e.Name)
 	}
@@ -75,6 +65,28 @@ func (s *Server) logEvent(e lifecycle.Event) {
 	s.withError(l, e.Err).Msg(e.Kind.String())
 }
 
+// logPhase writes a line when a phase is entered, with what begins or ends with it.
+func (s *Server) logPhase(e lifecycle.Event) {
+	if e.Phase == lifecycle.PhaseStopped {
+		s.logReport(s.Report())
+		return
+	}
+	l := s.log.Info()
+	if e.Name != "" {
+		l = l.Str("cause", e.Name)
+	}
+	l.Msg("server " + e.Phase.String())
+	switch {
+	case e.Phase == lifecycle.PhaseStarting:
+		s.ran.Store(true)
+		s.logWarnings()
+	// Before Run, the end of the drain may never come.
+	case e.Phase == lifecycle.PhaseExiting, e.Phase == lifecycle.PhaseDraining && s.ran.Load():
+		s.telling.Do(func() { go s.watchDrain() })
+	default:
+	}
+}
+
 // withError adds an error to a line, and of a panic, which it counts, its stack.
 func (s *Server) withError(l *zerolog.Event, err error) *zerolog.Event {
 	if p, ok := errors.AsType[*lifecycle.PanicError](err); ok {
@@ -84,14 +96,19 @@ func (s *Server) withError(l *zerolog.Event, err error) *zerolog.Event {
 	return l.Err(err)
 }
 
-// logReport writes the one line that says how the life ended.
+// logReport writes the one line that says how the life ended, and for people a table.
 func (s *Server) logReport(r lifecycle.Report) {
 	level := zerolog.InfoLevel
 	if r.Err != nil {
 		level = zerolog.ErrorLevel
 	}
-	s.log.WithLevel(level).
-		Str("cause", r.Cause).
+	l := s.log.WithLevel(level).Int("exit_code", r.ExitCode()).Err(r.Err)
+	if s.console != nil {
+		l.Msg("drained")
+		s.console.finish(r.Table())
+		return
+	}
+	l.Str("cause", r.Cause).
 		Dur("drain", r.Spent(lifecycle.PhaseDraining)).
 		Interface("open", r.Open).
 		Int64("accepted", r.Accepted).
@@ -101,7 +118,5 @@ func (s *Server) logReport(r lifecycle.Report) {
 		Strs("work_left", r.Work).
 		Interface("hooks", r.Hooks).
 		Int("hooks_failed", r.HooksFailed()).
-		Int("exit_code", r.ExitCode()).
-		Err(r.Err).
 		Msg("drained")
 }

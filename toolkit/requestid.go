@@ -52,19 +52,10 @@ func RequestID(ctx *fasthttp.RequestCtx) string {
 // saneRequestID accepts what uuids, ULIDs, trace ids and base64 are made of, and
 // nothing that could forge a log line or a header.
 func saneRequestID(id []byte) bool {
-	if len(id) == 0 || len(id) > maxRequestID {
-		return false
-	}
-	for _, c := range id {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '-', c == '_', c == '.', c == '~', c == '+', c == '/', c == '=', c == ':', c == '@':
-		default:
-			return false
-		}
-	}
-	return true
+	return len(id) > 0 && len(id) <= maxRequestID && idBytes.only(id)
 }
+
+var idBytes = alphanumericAnd("-_.~+/=:@")
 
 // makeRequestID appends 128 random bits in hexadecimal. The generator is the
 // runtime's ChaCha8: ids need not be secret, only distinct.

@@ -1,6 +1,7 @@
 package toolkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,8 @@ type route struct {
 	path    string
 	handler fasthttp.RequestHandler
 	wrap    []Middleware // of the groups around it, outermost first
+	maxBody int          // 0: the server's
+	static  *static      // in the handler's place
 	probe   bool         // see Probe
 }
 
@@ -111,7 +114,9 @@ type Group struct {
 	b      *Builder
 	call   string
 	prefix string
-	wrap   []Middleware
+
+	wrap    []Middleware
+	maxBody int
 }
 
 // Use adds middleware around the routes that are mounted on the group after it,
@@ -168,12 +173,12 @@ func (g *Group) Any(path string, h fasthttp.RequestHandler) *Group {
 
 // Group mounts what f mounts under this group's prefix and a further one.
 func (g *Group) Group(prefix string, f func(g *Group)) *Group {
-	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap}
+	inner := &Group{b: g.b, call: fmt.Sprintf("%s.Group(%q)", g.call, prefix), prefix: g.prefix + prefix, wrap: g.wrap, maxBody: g.maxBody}
 	switch {
 	case f == nil:
-		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: nil function", inner.call))
+		inner.mistake("nil function")
 	case prefix != "" && (!strings.HasPrefix(prefix, "/") || strings.HasSuffix(prefix, "/")):
-		g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: want a prefix that begins with a slash and ends with none", inner.call))
+		inner.mistake("want a prefix that begins with a slash and ends with none")
 	default:
 		f(inner)
 	}
@@ -182,9 +187,14 @@ func (g *Group) Group(prefix string, f func(g *Group)) *Group {
 
 func (g *Group) mount(call, method, path string, h fasthttp.RequestHandler) *Group {
 	g.b.routes = append(g.b.routes, route{
-		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap,
+		call: g.call + "." + call, method: method, path: g.prefix + path, handler: h, wrap: g.wrap, maxBody: g.maxBody,
 	})
 	return g
+}
+
+// mistake is for Build to tell of.
+func (g *Group) mistake(format string, args ...any) {
+	g.b.early = append(g.b.early, fmt.Errorf("toolkit: %s: %s", g.call, fmt.Sprintf(format, args...)))
 }
 
 // matched is stored with a request once its route is known. It must not have a
@@ -287,6 +297,14 @@ func (s *Server) add(r *router.Router, rt route) (err error) {
 	}
 	if rt.probe && strings.ContainsRune(rt.path, '{') {
 		return fmt.Errorf("toolkit: %s(%q): a parameter", rt.call, rt.path)
+	}
+	if rt.static != nil {
+		if rt.handler, err = rt.static.handler(func(ctx *fasthttp.RequestCtx) { r.NotFound(ctx) }); err != nil {
+			if rt.method == fasthttp.MethodHead {
+				return nil // as was told of GET
+			}
+			return fmt.Errorf("toolkit: %s(%q): %w", rt.call, cmp.Or(rt.static.prefix, "/"), err)
+		}
 	}
 	if rt.handler == nil {
 		return fmt.Errorf("toolkit: %s(%q): nil handler", rt.call, rt.path)

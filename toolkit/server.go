@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,13 @@ type Server struct {
 	*lifecycle.Server
 
 	log      zerolog.Logger
+	console  *console  // nil for none
+	telling  sync.Once // starts watchDrain
+	ran      atomic.Bool
 	handler  fasthttp.RequestHandler
 	warnings []Warning
+	settings []Setting
+	checks   []*checker
 	inFlight inFlight
 	panics   atomic.Uint64
 	observed bool // there are observers
@@ -29,6 +35,10 @@ type Server struct {
 // Handler returns the handler with all middleware around it, for tests that need
 // no server.
 func (s *Server) Handler() fasthttp.RequestHandler { return s.handler }
+
+// Logger returns the server's logger, for hooks and work. Logger, the function, is for
+// handlers.
+func (s *Server) Logger() zerolog.Logger { return s.log }
 
 // Panics returns how many panics were caught so far, each with a line in the log: of
 // handlers, of what runs beside and after them, and of callbacks, hooks and checks.
@@ -46,13 +56,16 @@ func exemptStreams(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 }
 
 // ClientContext returns a context that ends when the request's client has gone, the
-// drain's deadline has come or the handler has returned. See
-// lifecycle.Server.ClientContext, which has the details and the price. Outside of a
-// server it returns one that does not end.
+// drain's deadline has come, the time is over that a Timeout gives, or the handler has
+// returned. See lifecycle.Server.ClientContext, which has the details and the price. Outside
+// of a server it returns one that does not end.
 func ClientContext(ctx *fasthttp.RequestCtx) context.Context {
 	s := FromRequest(ctx)
 	if s == nil {
 		return context.Background()
+	}
+	if t := timedOf(ctx); t != nil {
+		return t.context(s, ctx)
 	}
 	return s.ClientContext(ctx)
 }

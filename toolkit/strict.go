@@ -27,7 +27,7 @@ func strict(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		streamed, last := chunked && ctx.Request.IsBodyStream(), ctx.IsConnect()
 		body, _ := ctx.RequestBodyStream().(*limitedBody) // PostBody takes it off the request
 		next(ctx)
-		if (last || streamed) && !ctx.Hijacked() && ctx.LastTimeoutErrorResponse() == nil && (last || !endSeen(ctx, body)) {
+		if (last || streamed) && ctx.LastTimeoutErrorResponse() == nil && !ctx.Hijacked() && (last || !endSeen(ctx, body)) {
 			ctx.SetConnectionClose()
 		}
 	}
@@ -137,21 +137,27 @@ func examineTarget(ctx *fasthttp.RequestCtx) (doubt string) {
 // saneHost accepts what a name or an address with a port are made of (RFC 3986,
 // section 3.2.2), save percent-encoding, which fasthttp decodes in one place and
 // not in the other.
-func saneHost(host []byte) bool {
-	for _, c := range host {
-		if !hostBytes[c] {
+func saneHost(host []byte) bool { return hostBytes.only(host) }
+
+var hostBytes = alphanumericAnd("-._~:[]!$&'()*+,;=")
+
+// byteSet is a set of bytes.
+type byteSet [256]bool
+
+func alphanumericAnd(others string) *byteSet {
+	set := new(byteSet)
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" + others) {
+		set[c] = true
+	}
+	return set
+}
+
+// only reports whether text has no other bytes.
+func (s *byteSet) only(text []byte) bool {
+	for _, c := range text {
+		if !s[c] {
 			return false
 		}
 	}
 	return true
 }
-
-var hostBytes = func() (ok [256]bool) {
-	for c := range ok {
-		ok[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-	}
-	for _, c := range []byte("-._~:[]!$&'()*+,;=") {
-		ok[c] = true
-	}
-	return ok
-}()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -25,10 +26,22 @@ type server interface {
 type contender struct {
 	name   string
 	native bool              // it mounts native handlers, at nativePath
-	known  map[string]string // where it differs, and why
+	known  map[string]string // where it differs, and why; nil says nothing
+	read   []string          // variants in which fasthttp reads the requests, too
 
 	// serve makes a server with the exported fields of s.
 	serve func(s *http.Server, native fasthttp.RequestHandler) server
+}
+
+// reason is why a behaviour differs in a variant, "" where it is not known to.
+func (c *contender) reason(b *behaviour, v variant) string {
+	if reason := c.known[b.String()]; reason != "" {
+		return reason
+	}
+	if slices.Contains(c.read, v.name) {
+		return knownRead[b.String()]
+	}
+	return ""
 }
 
 // reference is the program that says what is right.
@@ -39,8 +52,8 @@ var reference = &contender{
 
 // contenders are printed from left to right.
 var contenders = []*contender{
-	{name: "lastcall, Fresh", native: true, known: knownFresh, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return ours(s, native, true) }},
-	{name: "lastcall", native: true, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return ours(s, native, false) }},
+	{name: "lastcall, Fresh", native: true, known: known, read: []string{"to and fro"}, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return ours(s, native, true) }},
+	{name: "lastcall", native: true, known: known, read: []string{"alternating", "pipelined", "to and fro"}, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return ours(s, native, false) }},
 	{name: "fasthttpadaptor", serve: adapt},
 }
 

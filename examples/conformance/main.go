@@ -46,8 +46,13 @@ func main() {
 	table(list, columns[:plain])
 	for _, c := range columns[plain:] {
 		equal, total := count(list, c, "")
-		fmt.Printf("%s: %d of %d\n", c, equal, total)
+		fmt.Printf("%s: %d of %d", c, equal, total)
+		if worded := c.worded(); worded > 0 {
+			fmt.Printf(", and %d more but for the wording of a refusal", worded)
+		}
+		fmt.Println()
 	}
+	reasons(list, columns)
 	if *transcripts {
 		for i, b := range list {
 			fmt.Printf("\n%s\n%s", b, columns[0].want[i])
@@ -78,6 +83,55 @@ func (c column) String() string {
 		return c.contender.name
 	}
 	return c.contender.name + ", " + c.variant.name
+}
+
+// worded counts the behaviours that differ in no more than the wording of a refusal.
+func (c column) worded() (n int) {
+	for i := range c.want {
+		if c.want[i] != c.got[i] && outcome(c.want[i]) == outcome(c.got[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+// status is that of a refusal, or what is said of it.
+var (
+	status  = regexp.MustCompile(`^wire \d+: (HTTP/1\.1 4\d\d)`)
+	refusal = regexp.MustCompile(`^wire \d+: (Content-Length: |Content-Type: |Connection: close|Date: |body "(\d\d\d |Error when |Too big |Request timeout))`)
+)
+
+// outcome is a transcript without the wording of refusals.
+func outcome(transcript string) string {
+	var kept []string
+	refused := false
+	for line := range strings.Lines(transcript) {
+		if m := status.FindStringSubmatch(line); m != nil {
+			refused = true
+			line = m[1]
+		}
+		if !refused || !refusal.MatchString(line) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
+}
+
+// reasons prints where the contenders that say so differ, and why.
+func reasons(list []*behaviour, columns []column) {
+	said := map[string]bool{}
+	for _, c := range columns {
+		for i, b := range list {
+			reason := c.contender.reason(b, c.variant)
+			if line := fmt.Sprintf("  %s: %s\n", b, reason); c.want[i] != c.got[i] && reason != "" && !said[line] {
+				if len(said) == 0 {
+					fmt.Println("\nWhy lastcall differs:")
+				}
+				said[line] = true
+				fmt.Print(line)
+			}
+		}
+	}
 }
 
 func (b *behaviour) String() string { return b.group + ": " + b.name }

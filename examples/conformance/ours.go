@@ -14,17 +14,42 @@ import (
 	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
-// knownFresh is where a mount differs to which all connections are given.
-var knownFresh = map[string]string{
+// known is where a mount differs, and why.
+var known = map[string]string{
 	"response header: a second status is logged and ignored":        "the log names nethttp.Response as the caller",
 	"response header: a status after a write is logged and ignored": "the log names nethttp.Response as the caller",
 	"hijack: the writer is dead after it":                           "the log names nethttp.Response as the caller",
 	"hijack: the connection is what it was":                         "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"hijack: over TLS":                                              "it is a wrapper, whose NetConn is the *tls.Conn",
 	"control: a plain request to a TLS server":                      "the connection is closed without an answer",
+	"life: ConnState of a connection that says nothing":             "the http.Server gets a connection once it has said something, unless Fresh is set",
 	"life: Shutdown without a connection":                           "the errors of Serve are lifecycle's",
 	"life: Close cuts all":                                          "the errors of Serve are lifecycle's",
 }
+
+// knownRead is where it differs, as well, if fasthttp reads the request: one on a
+// connection that has asked for nothing but native routes before. That both refuse what
+// the other does, in other words, goes without saying.
+var knownRead = func() map[string]string {
+	m := map[string]string{
+		"targets: opaque":                        "fasthttp wants a path, or a scheme and an authority: a 400",
+		"targets: only an asterisk":              "fasthttp has an asterisk for OPTIONS alone: a 400",
+		"request line: an empty line before":     "fasthttp skips it, as RFC 9112 has it, section 2.2",
+		"request line: two empty lines before":   "fasthttp skips them",
+		"request line: the preface of HTTP/2":    "fasthttp refuses it: a 400",
+		"request header: an empty Host":          "fasthttp wants a name in it: a 400",
+		"request header: Host with an escape":    "fasthttp wants none: a 400",
+		"framing: two equal Content-Lengths":     "fasthttp wants one: a 400",
+		"framing: Transfer-Encoding in HTTP/1.0": "fasthttp refuses it, where net/http takes no notice of it: a 400",
+	}
+	for _, coding := range []string{
+		": gzip, chunked", ": chunked, identity", ": chunked, chunked", ": xchunked", " twice", " and another", " with a parameter", " in quotes",
+	} {
+		m["framing: Transfer-Encoding"+coding] = "fasthttp refuses it with a 400, net/http with a 501"
+	}
+	m["framing: an empty Transfer-Encoding"] = m["framing: Transfer-Encoding: xchunked"]
+	return m
+}()
 
 // two is a server with both engines.
 type two struct {

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 
 	"github.com/lastcall-go/lastcall/lifecycle"
@@ -28,25 +26,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, "server:", err)
 		os.Exit(1)
 	}
-	srv, err := build(opts, opts.logger(os.Stderr))
+	srv, err := build(opts, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "server:", err)
 		os.Exit(1)
 	}
 	err = srv.Run(context.Background())
-	switch {
-	case opts.log == logConsole:
-		fmt.Fprint(os.Stderr, srv.Report().Table())
-	case err != nil && opts.log == logOff:
+	if err != nil && opts.log == logOff {
 		fmt.Fprintln(os.Stderr, "server:", err)
 	}
 	os.Exit(lifecycle.ExitCode(err))
 }
 
 // build makes the server: its life first, then what it serves.
-func build(o options, log zerolog.Logger) (*toolkit.Server, error) {
+func build(o options, stderr *os.File) (*toolkit.Server, error) {
 	b := toolkit.New().
-		Logger(log).
 		IdleTimeout(o.idleTimeout).
 		ParkAfter(o.parkAfter).
 		ShutdownDelay(o.shutdownDelay).
@@ -54,6 +48,14 @@ func build(o options, log zerolog.Logger) (*toolkit.Server, error) {
 		DrainTimeout(o.drainTimeout).
 		AbortTimeout(o.abortTimeout).
 		TerminationGracePeriod(o.gracePeriod)
+	switch o.log {
+	case logConsole:
+		b.Console(stderr)
+	case logJSON:
+		b.Logger(zerolog.New(stderr).Level(zerolog.InfoLevel).With().Timestamp().Logger())
+	case logOff:
+		b.Logger(zerolog.Nop())
+	}
 	switch o.mode {
 	case modeIdle:
 		b.LastCall(toolkit.UntilIdle)
@@ -75,13 +77,14 @@ func build(o options, log zerolog.Logger) (*toolkit.Server, error) {
 		return nil, err
 	}
 	srv.Signals = lifecycle.DefaultSignals()
-	hooks(srv, log)
+	hooks(srv)
 	return srv, nil
 }
 
 // hooks registers what a real server has to put away. Of those before the exit,
 // the last one registered runs first.
-func hooks(srv *toolkit.Server, log zerolog.Logger) {
+func hooks(srv *toolkit.Server) {
+	log := srv.Logger()
 	step := func(name, did string) (string, lifecycle.HookFunc) {
 		return name, func(context.Context) error {
 			log.Info().Str("hook", name).Msg(did)
@@ -95,16 +98,4 @@ func hooks(srv *toolkit.Server, log zerolog.Logger) {
 		srv.PreExit(step("receipt", "wrote the receipt"))
 		return nil
 	})
-}
-
-// logger makes the logger that -log asks for.
-func (o options) logger(w *os.File) zerolog.Logger {
-	var out io.Writer = w
-	switch o.log {
-	case logOff:
-		return zerolog.Nop()
-	case logConsole:
-		out = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly + ".000", NoColor: !isatty.IsTerminal(w.Fd())}
-	}
-	return zerolog.New(out).Level(zerolog.InfoLevel).With().Timestamp().Logger()
 }

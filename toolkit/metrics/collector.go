@@ -37,6 +37,7 @@ var (
 	requestBytes    = desc("request_body_bytes_total", "Bytes of requests' bodies whose length was known.", requestLabels...)
 	responseBytes   = desc("response_body_bytes_total", "Bytes of responses' bodies whose length was known.", requestLabels...)
 	requestsRefused = desc("requests_refused_total", "Requests refused because too many were in flight.")
+	requestsUnread  = desc("requests_unread_total", "Requests that could not be read, or were too large, and have not come to a handler.", "status")
 	panics          = desc("panics_total", "Panics caught: of handlers, beside them, of callbacks, hooks and checks.")
 
 	phase         = desc("phase", "Whether the server is in this phase of its life.", "phase")
@@ -51,7 +52,7 @@ var (
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connections, accepted, refused, parked, unparked, acceptErrors, starving, slowClients,
-		inFlight, requestsTotal, requestBytes, responseBytes, requestsRefused, panics,
+		inFlight, requestsTotal, requestBytes, responseBytes, requestsRefused, requestsUnread, panics,
 		phase, phaseSeconds, drainDeadline, drained, hookDuration, hookFailures,
 	} {
 		ch <- d
@@ -107,6 +108,9 @@ func (c *collector) collectRequests(ch sink) {
 	})
 	_, tooMany := c.server.InFlight()
 	ch.counter(requestsRefused, tooMany)
+	for i, status := range unreadStatuses {
+		ch.counter(requestsUnread, c.requests.unread[i].Load(), status)
+	}
 	ch.counter(panics, c.server.Panics())
 }
 

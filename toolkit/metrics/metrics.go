@@ -39,6 +39,7 @@ func Into(registry prometheus.Registerer) toolkit.Extension {
 		}
 		r := newRequests()
 		b.Observe(toolkit.Observer{Native: r.native, Net: r.net})
+		b.Configure(r.countUnread)
 		b.OnBuild(func(s *toolkit.Server) error {
 			if err := registry.Register(&collector{server: s, requests: r}); err != nil {
 				return fmt.Errorf("metrics.Into: %w", err)

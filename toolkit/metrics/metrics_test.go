@@ -205,6 +205,34 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Requests that come to no handler are counted by what they are answered.
+func TestUnread(t *testing.T) {
+	r := run(t, application().MaxBodySize(10).MaxHeaderSize(1000).
+		Configure(func(h *fasthttp.Server) {
+			h.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
+				lifecycle.AnswerError(ctx, err)
+				if ctx.Response.StatusCode() == 400 {
+					ctx.SetStatusCode(418)
+				}
+			}
+		}))
+	for _, text := range []string{
+		"GET /any HTTP/1.1\r\nHost: t\r\nnonsense\r\n\r\n",
+		"POST /post HTTP/1.1\r\nHost: t\r\nContent-Length: 11\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: t\r\nX: " + strings.Repeat("x", 2000) + "\r\n\r\n",
+	} {
+		c := r.dial()
+		fmt.Fprint(c.Conn, text)
+		_, _ = io.Copy(io.Discard, c.Conn)
+	}
+	wantLines(t, r.dial().scrape(),
+		`lastcall_requests_unread_total{status="other"} 1`,
+		`lastcall_requests_unread_total{status="400"} 0`,
+		`lastcall_requests_unread_total{status="408"} 0`,
+		`lastcall_requests_unread_total{status="413"} 1`,
+		`lastcall_requests_unread_total{status="431"} 1`)
+}
+
 func TestConnections(t *testing.T) {
 	r := run(t, application().MaxConnsPerIP(3))
 	for range 2 {

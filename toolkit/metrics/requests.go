@@ -3,6 +3,8 @@ package metrics
 import (
 	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 )
 
@@ -18,6 +21,8 @@ import (
 type requests struct {
 	inFlight  atomic.Int64
 	durations *prometheus.HistogramVec
+
+	unread [len(unreadStatuses)]atomic.Uint64
 
 	mu     sync.Mutex                         // orders the making of series
 	routes atomic.Pointer[map[string]*series] // by route; replaced as a whole
@@ -43,6 +48,10 @@ var methods = [...]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONN
 
 // statuses are the labels of classes of status, the first one that of all others.
 var statuses = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// unreadStatuses are the answers to requests that cannot be read, the first one all
+// others.
+var unreadStatuses = [...]string{"other", "400", "408", "413", "431"}
 
 const (
 	numMethods  = len(methods)
@@ -120,6 +129,18 @@ func (r *requests) count(o toolkit.Outcome, method int, began time.Time, receive
 		c.sent.Add(uint64(o.Size))
 	}
 	c.duration.Observe(time.Since(began).Seconds())
+}
+
+// countUnread counts what fasthttp refuses by itself.
+func (r *requests) countUnread(h *fasthttp.Server) {
+	answer := h.ErrorHandler
+	if answer == nil {
+		answer = lifecycle.AnswerError
+	}
+	h.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
+		answer(ctx, err)
+		r.unread[max(0, slices.Index(unreadStatuses[:], strconv.Itoa(ctx.Response.StatusCode())))].Add(1)
+	}
 }
 
 // of returns the counts of a route, a method and a status.

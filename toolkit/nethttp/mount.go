@@ -2,10 +2,11 @@
 // lifecycle.Server: by a real http.Server behind the same listeners. Server takes the
 // place of an http.Server in a program that has one; Mount is what it is built on.
 //
-// A request is for one of two servers, which the route says. fasthttp reads the header
-// of one for net/http, and leaves its body alone; its connection is then taken out of
-// fasthttp's hands and given to the http.Server, together with the bytes that fasthttp
-// has read, and stays there. Requests for native handlers are answered there too, with
+// A request is for one of two servers, which the route says. A connection begins in the
+// one that its first request is for. fasthttp reads the header of a later one for
+// net/http, and leaves its body alone; its connection is then taken out of fasthttp's
+// hands and given to the http.Server, together with the bytes that fasthttp has read, and
+// stays there. Requests for native handlers are answered there too, with
 // a RequestCtx made of the http.Request; after eight of them in a row the connection
 // goes back. A connection whose requests are all of one kind is handed over once, or
 // never.
@@ -36,9 +37,10 @@
 //
 // # What differs
 //
-// Handlers see what they see in net/http, with these differences: a request whose header
-// fasthttp has read has to please it too, so that one that is malformed gets fasthttp's
-// answer; the http.ResponseWriter is a Response; a connection that is hijacked is not the
+// Handlers see what they see in net/http, with these differences: a request on a connection
+// that has asked for nothing but native routes so far has to please fasthttp too, which
+// refuses some that net/http reads, and others in other words (make conformance lists
+// them); the http.ResponseWriter is a Response; a connection that is hijacked is not the
 // *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what

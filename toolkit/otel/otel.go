@@ -16,7 +16,8 @@
 // A span begins when the request has been read, and ends when its handler has
 // returned: before the response is sent, or a streamed one made. Lines of the log about a request
 // have trace_id and span_id. When all connections are gone, and after all other
-// exit hooks, what has not been exported yet is.
+// exit hooks, what has not been exported yet is. A span costs some 6 us, one that is not
+// sampled 2.
 package otel
 
 import (
@@ -45,7 +46,8 @@ const scope = "github.com/lastcall-go/lastcall/toolkit/otel"
 var w3c = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 
 // Spans traces the server's requests with a provider. If that has a method ForceFlush, as
-// the SDK's has, an exit hook "traces" calls it; to shut it down is for who made it.
+// the SDK's has, an exit hook "traces" calls it; where that fails, as where there is no
+// collector, a hook has failed. To shut it down is for who made it.
 func Spans(provider trace.TracerProvider) toolkit.Extension {
 	return func(b *toolkit.Builder) error {
 		if provider == nil {

@@ -315,6 +315,29 @@ func TestTraceInLog(t *testing.T) {
 	}
 }
 
+func TestHTTP2(t *testing.T) {
+	spans, provider := memory()
+	r := run(t, application(provider))
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols}
+	defer transport.CloseIdleConnections()
+	for path, name := range map[string]string{"/net/books/1": "GET /net/books/{id}", "/books/1": "GET /books/{id}"} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.ListenAddrs()[0].String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if s := one(t, spans); resp.StatusCode != 200 || s.Name != name || value(s, "network.protocol.version") != "2" {
+			t.Errorf("%s: %s, %s %v", path, resp.Status, s.Name, s.Attributes)
+		}
+	}
+}
+
 // Behind a proxy the client is who the proxy says, and the peer is the proxy.
 func TestBehindAProxy(t *testing.T) {
 	spans, provider := memory()

@@ -1,0 +1,83 @@
+package toolkit
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// middlewareVariant is a way to serve the same request, without or with a middleware.
+type middlewareVariant struct {
+	variant
+	allocs float64 // at most; -1 for what the benchmark tells
+}
+
+func middlewareVariants(t testing.TB) []middlewareVariant {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "1kB"), []byte(strings.Repeat("x", 1<<10)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat(`{"id":1,"name":"a name"},`, 100) // 2.5 kB
+	h := func(ctx *fasthttp.RequestCtx) {
+		ctx.SetContentType("application/json")
+		ctx.SetBodyString(text)
+	}
+	request := func(path string, headers ...string) string {
+		return "GET " + path + " HTTP/1.1\r\nHost: t\r\n" + strings.Join(append(headers, "\r\n"), "\r\n")
+	}
+	build := func(name string, allocs float64, request string, set func(b *Builder)) middlewareVariant {
+		return middlewareVariant{variant{name: name, request: request, serve: func(t testing.TB, ln net.Listener) {
+			b := quiet().Listener(ln)
+			set(b)
+			run(t, b)
+		}}, allocs}
+	}
+	use := func(name string, allocs float64, m Middleware, headers ...string) middlewareVariant {
+		return build(name, allocs, request("/", headers...), func(b *Builder) { b.Use(m).Get("/", h) })
+	}
+	cors := CORS(CORSOptions{Origins: []string{"https://app.example"}, Credentials: true})
+	return []middlewareVariant{
+		use("without", 0, func(next fasthttp.RequestHandler) fasthttp.RequestHandler { return next }),
+		use("timeout", 7, Timeout(time.Minute, "")),
+		use("timeout-fasthttp", 1, func(h fasthttp.RequestHandler) fasthttp.RequestHandler {
+			return fasthttp.TimeoutHandler(h, time.Minute, "")
+		}),
+		use("compress-identity", 0, Compress()),
+		use("compress-gzip", -1, Compress(), "Accept-Encoding: gzip"),
+		use("compress-zstd", -1, Compress(), "Accept-Encoding: gzip, deflate, br, zstd"),
+		use("compress-fasthttp-gzip", -1, fasthttp.CompressHandler, "Accept-Encoding: gzip"),
+		use("cors", 1, cors, "Origin: https://app.example"),
+		use("cors-same-origin", 0, cors),
+		use("security-headers", 0, SecurityHeaders(nil)),
+		use("etag", 0, ETag()),
+		use("limit-in-flight", 0, LimitInFlight(10, time.Second)),
+		build("body", 0, postRequest, func(b *Builder) { b.Post("/", h) }),
+		build("body-of-a-group", 0, postRequest, func(b *Builder) { b.Group("", func(g *Group) { g.MaxBodySize(1<<20).Post("/", h) }) }),
+		build("static", -1, request("/1kB"), func(b *Builder) { b.Static("/", dir) }),
+		build("static-embed", -1, request("/testdata/static/index.html"), func(b *Builder) { b.StaticFS("/", embedded) }),
+		build("static-fasthttp", -1, request("/1kB"), func(b *Builder) {
+			b.Get("/{path:*}", (&fasthttp.FS{Root: dir, AcceptByteRange: true, SkipCache: true}).NewRequestHandler())
+		}),
+		build("static-fasthttp-cached", -1, request("/1kB"), func(b *Builder) {
+			b.Get("/{path:*}", (&fasthttp.FS{Root: dir, AcceptByteRange: true}).NewRequestHandler())
+		}),
+	}
+}
+
+func BenchmarkMiddleware(b *testing.B) {
+	for _, v := range middlewareVariants(b) {
+		b.Run(v.name, func(b *testing.B) {
+			x := newExchange(b, v.variant)
+			b.ReportAllocs()
+			for b.Loop() {
+				x.do()
+			}
+		})
+	}
+}
