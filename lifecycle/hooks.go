@@ -68,6 +68,14 @@ type hook struct {
 	timeout time.Duration // zero: Server.HookTimeout
 }
 
+// runningHook is the hook that runs. Hooks run one at a time: when the drain begins, there
+// are no start hooks any more, or no drain hooks will run.
+type runningHook struct {
+	stage HookStage
+	name  string
+	began time.Time
+}
+
 // OnStart registers a hook that runs before the server listens, first
 // registered first. An error ends the start, and Run returns it; then, and
 // whenever the start fails, the exit hooks are what undoes a start: let a start
@@ -114,11 +122,15 @@ func (s *Server) addHook(chain *[]hook, name string, run HookFunc, timeout []tim
 	*chain = append(*chain, h)
 }
 
-// PendingHooks returns the hooks that have not begun, by their stage, and within it in the
-// order in which they will. Of each only Stage and Name are set.
+// PendingHooks returns the hooks that have not ended: the one that runs, if one does, and
+// then by their stage, and within it in the order in which they will, those that will
+// run. Of each only Stage and Name are set, and Took of the one that runs.
 func (s *Server) PendingHooks() (pending []HookResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if h := s.running; h != nil {
+		pending = append(pending, HookResult{Stage: h.stage, Name: h.name, Took: max(1, time.Since(h.began))})
+	}
 	add := func(stage HookStage, h hook) { pending = append(pending, HookResult{Stage: stage, Name: h.name}) }
 	for _, h := range s.startHooks {
 		add(StageStart, h)
@@ -229,6 +241,9 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 		defer cancel()
 	}
 	began, name := time.Now(), fmt.Sprintf("%s hook %q", stage, h.name)
+	s.mu.Lock()
+	s.running = &runningHook{stage, h.name, began}
+	s.mu.Unlock()
 	defer s.work.remove(s.work.add(name)) // who asks what is awaited gets its name
 	ended := make(chan error, 1)
 	go func() { ended <- guard(func() error { return h.run(ctx) }) }()
@@ -249,7 +264,7 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 	}
 	result := HookResult{Stage: stage, Name: h.name, Took: time.Since(began), Err: err}
 	s.mu.Lock()
-	s.report.Hooks = append(s.report.Hooks, result)
+	s.report.Hooks, s.running = append(s.report.Hooks, result), nil
 	s.mu.Unlock()
 	s.emit(Event{Kind: EventHook, Name: name, Duration: result.Took, Err: err})
 	return err

@@ -120,7 +120,8 @@ type Server struct {
 	// than Bytes in a time of Per gets a 408, and its connection is closed. The same
 	// goes for a request that is smaller than Bytes and takes longer than Per. Bytes
 	// of TLS count. With StreamRequestBody only what is read before the handler is
-	// measured: after that it may be the handler that is slow. The time of
+	// measured: after that it may be the handler that is slow. Of an Adopted connection
+	// those reads are measured that AwaitBody tells of: they fail. The time of
 	// HTTP.ExpectHandler and ContinueHandler counts. The zero Rate, the default, asks
 	// for nothing.
 	//
@@ -135,9 +136,9 @@ type Server struct {
 	// waits for it, is reset: it must not take what it got for the whole. So is one
 	// whose connection is idle, but whose last response has not been taken. A stream
 	// that has nothing to send is not measured, nor are hijacked and parked
-	// connections. A client that does not read is seen in steps of what its kernel
-	// buffers, a sixteenth of its receive buffer, some 8 kB: Per should be longer than
-	// those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
+	// connections; those that are Adopted are while their handlers run, too. A client that
+	// does not read is seen in steps of what its kernel buffers, a sixteenth of its receive
+	// buffer, some 8 kB: Per should be longer than those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
 	MinWriteRate Rate
 
 	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
@@ -249,6 +250,7 @@ type Server struct {
 	exitHooks    []hook
 	mistakes     []error // of calls that return none; Run does
 	drainHookErr error
+	running      *runningHook
 	listenErr    error
 	drainBegan   time.Duration // constant once PhaseDraining is reached, as the next one
 	crowded      bool          // see crowd

@@ -302,7 +302,11 @@ func TestWork(t *testing.T) {
 			t.Helper()
 			var got []string
 			for _, h := range s.PendingHooks() {
-				got = append(got, string(h.Stage)+" "+h.Name)
+				name := string(h.Stage) + " " + h.Name
+				if h.Took > 0 {
+					name += " " + h.Took.String()
+				}
+				got = append(got, name)
 			}
 			if !slices.Equal(got, names) {
 				t.Errorf("pending %q, want %q", got, names)
@@ -324,7 +328,7 @@ func TestWork(t *testing.T) {
 		want(`job, drain hook "registry"`, 2*time.Second, time.Second)
 		release <- struct{}{}
 		want(`job, drain hook "mail"`, 3*time.Second, time.Second)
-		pending("exit queue", "exit database")
+		pending("drain mail 1s", "exit queue", "exit database")
 		close(job)
 		release <- struct{}{}
 		want(`exit hook "queue"`, time.Second)

@@ -108,10 +108,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.room == 0 {
 		c.room = len(p)
 	}
-	if !c.beforeRead(len(p) < c.room || len(c.unread) > 0) {
+	ok, resting := c.beforeRead(len(p) < c.room || len(c.unread) > 0)
+	if !ok {
 		return 0, io.EOF
 	}
+	body := !resting && len(p) > 1 // one byte is what http.Server reads in the background
+	if body {
+		c.adopted.AwaitBody(true)
+	}
 	n, err := c.read(p)
+	if body {
+		c.adopted.AwaitBody(false)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n > 0 && c.resting && !c.begin(false) {
@@ -121,15 +129,15 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // beforeRead is told whether the begin of a request has been read already. It reports
-// false if that comes too late.
-func (c *conn) beforeRead(begun bool) bool {
+// whether that has come in time, and whether none has.
+func (c *conn) beforeRead(begun bool) (ok, resting bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case !c.resting:
 	case begun:
 		if !c.begin(true) {
-			return false
+			return false, false
 		}
 		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
 			_ = c.SetReadDeadline(time.Now().Add(d))
@@ -138,7 +146,7 @@ func (c *conn) beforeRead(begun bool) bool {
 		c.answered = false
 		c.adopted.Idle()
 	}
-	return true
+	return true, c.resting
 }
 
 func (c *conn) read(p []byte) (int, error) {

@@ -1,0 +1,101 @@
+package debug
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit"
+)
+
+// maxStreams is how many may look at a time: each costs up to a twentieth of a CPU.
+const maxStreams = 16
+
+// streams counts those who look.
+type streams struct{ n atomic.Int64 }
+
+func (s *streams) len() int { return int(s.n.Load()) }
+
+// begin counts one more, unless that is one too many.
+func (s *streams) begin() bool {
+	if s.n.Add(1) > maxStreams {
+		s.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *streams) end() { s.n.Add(-1) }
+
+// serveEvents sends an event for each state of the server, until the client goes or there
+// is nothing more to see. The first has all of it; the past comes in parts.
+func (v *view) serveEvents(ctx *fasthttp.RequestCtx, q query) {
+	ctx.SetContentType("text/event-stream")
+	if ctx.IsHead() {
+		return
+	}
+	if !v.streams.begin() {
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
+		ctx.Error("too many look already\n", fasthttp.StatusServiceUnavailable)
+		return
+	}
+	over := v.server.Watch(ctx)
+	toolkit.Stream(ctx, func(w *bufio.Writer) error {
+		defer v.streams.end()
+		return v.stream(w, q, over)
+	})
+}
+
+func (v *view) stream(w *bufio.Writer, q query, over <-chan struct{}) error {
+	if _, err := fmt.Fprint(w, "retry: 1000\n\n"); err != nil {
+		return err
+	}
+	snap := v.whole(q)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	draining := v.server.Draining()
+	for {
+		if err := snap.send(w); err != nil || snap.End != "" {
+			return err // the client has gone, or all is said
+		}
+		next.Reset(pause(v.server, snap.took))
+		past, end := snap.last, ""
+		select {
+		case <-next.C:
+		case <-draining:
+			draining = nil // it is to be seen at once
+		case <-over:
+			end = v.end(over)
+		}
+		snap = v.snapshot(q, past)
+		snap.End = end
+	}
+}
+
+// end says why there is nothing more to see.
+func (v *view) end(over <-chan struct{}) string {
+	report := v.server.Report()
+	switch {
+	case over == v.server.Draining(): // see lifecycle.Server.Watch
+		return "unseen"
+	case len(report.Cut)+len(report.Work) > 0:
+		return "cut"
+	}
+	return "drained"
+}
+
+// send sends an event.
+func (s *snapshot) send(w *bufio.Writer) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil {
+		return err
+	}
+	return w.Flush()
+}
