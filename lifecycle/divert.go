@@ -95,7 +95,10 @@ func (s *Server) awaitBegin(nc net.Conn) (begin, unread []byte, err error) {
 	buf := make([]byte, maxBegin)
 	tc, isTLS := nc.(*tls.Conn)
 	if sc := rawConn(nc); sc == nil || !canShut || isTLS {
-		if isTLS && tc.Handshake() == nil {
+		if isTLS {
+			if tc.Handshake() != nil {
+				return nil, nil, nil // who serves it will see that, and may tell
+			}
 			s.limitRead(nc)
 		}
 		n, err := nc.Read(buf)

@@ -189,11 +189,12 @@ type Server struct {
 	Divert func(a *Adopted, unread []byte)
 
 	// DivertIf, if set, says by the first bytes that come on a new connection, up to 2 kB,
-	// whether it is for Divert. It must not keep begin. It is called in a goroutine of the
-	// connection's own, and again for one that was parked. Nothing is taken from a TCP or
-	// Unix socket, so that fasthttp serves that itself. Others, as over TLS, are read, and
-	// fasthttp gets a connection that begins with what was read: for HTTP.ConnState they
-	// are then as one that was parked. HTTP.ReadTimeout is the time for it.
+	// whether it is for Divert. It must not keep begin, which is empty where a TLS handshake
+	// has failed. It is called in a goroutine of the connection's own, and again for one that
+	// was parked. Nothing is taken from a TCP or Unix socket, so that fasthttp serves that
+	// itself. Others, as over TLS, are read, and fasthttp gets a connection that begins with
+	// what was read: for HTTP.ConnState they are then as one that was parked.
+	// HTTP.ReadTimeout is the time for it.
 	DivertIf func(begin []byte) bool
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,17 +247,31 @@ func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 const forever = 100 * 365 * 24 * time.Hour
 
 // ConnectionState is asked for before anything is read, and known after the handshake.
-// What fails there, the first read says.
+// What fails there, the first read says, too.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
 	if nc, ok := c.Conn.(secure); ok {
-		c.server.handshake(nc)
+		if err := c.server.handshake(nc); err != nil {
+			c.server.tellHandshake(nc, err)
+		}
 	}
 	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
 }
 
 // handshake makes a TLS connection's state known.
-func (s *server) handshake(nc secure) {
+func (s *server) handshake(nc secure) error {
 	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(s.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
-	_ = nc.Handshake()
+	err := nc.Handshake()
 	_ = nc.SetReadDeadline(time.Time{})
+	return err
+}
+
+// tellHandshake says of a handshake that has failed what http.Server says where it makes
+// it itself: to the log, and to a client that does not speak TLS.
+func (s *server) tellHandshake(nc net.Conn, err error) {
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil && slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"}, string(plain.RecordHeader[:])) {
+		_, _ = io.WriteString(plain.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+		err = errors.New("client sent an HTTP request to an HTTPS server")
+	}
+	s.logf("http: TLS handshake error from %s: %v", nc.RemoteAddr(), err)
 }

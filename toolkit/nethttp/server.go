@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,7 +212,7 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 		return http.ErrServerClosed
 	}
 	if config != nil {
-		config.NextProtos = s.nextProtos(config.NextProtos)
+		config.NextProtos = s.protos
 	}
 	if err := s.Life.ServeListener(l, config); err != nil {
 		return err
@@ -227,18 +226,6 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 		return err
 	}
 	return http.ErrServerClosed
-}
-
-// nextProtos is what TLS offers: what it is given, what Mount adds, and HTTP/1.1; but no
-// HTTP/2 where Mount does not speak it.
-func (s *Server) nextProtos(given []string) []string {
-	protos := slices.DeleteFunc(slices.Clone(given), func(proto string) bool { return proto == "h2" })
-	for _, proto := range s.protos {
-		if !slices.Contains(protos, proto) {
-			protos = append(protos, proto)
-		}
-	}
-	return protos
 }
 
 // start begins the server's life, if it has not begun, and notes one more listener and the
@@ -267,16 +254,16 @@ func (s *Server) start(l net.Listener, base context.Context) bool {
 
 // mount puts the http.Server beside fasthttp.
 func (s *Server) mount() {
-	h := s.Life.HTTP
-	config := h.TLSConfig // of Life.Addrs
-	h.TLSConfig = new(tls.Config)
+	h, ofAddrs := s.Life.HTTP, s.Life.HTTP.TLSConfig
+	if h.TLSConfig = s.TLSConfig; s.TLSConfig == nil {
+		h.TLSConfig = new(tls.Config)
+	}
 	Mount{HTTP: s.http, Route: s.route, Fresh: s.routes.mux == nil}.On(&s.Life)
 	h.Handler = s.catchPanics(h.Handler)
 	s.protos = h.TLSConfig.NextProtos
-	if s.Protocols == nil || s.Protocols.HTTP1() {
-		s.protos = append(s.protos, "http/1.1")
+	if h.TLSConfig = ofAddrs.Clone(); ofAddrs != nil {
+		h.TLSConfig.NextProtos = s.protos
 	}
-	h.TLSConfig = config
 }
 
 // newHTTP makes the http.Server that serves Handler.
