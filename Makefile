@@ -79,7 +79,9 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzBuilder -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzClientIP -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzProxyHeader -fuzztime $(FUZZTIME) ./toolkit
+	go test -run '^$$' -fuzz FuzzNegotiate -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzRoutes -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit/nethttp
+	go test -run '^$$' -fuzz FuzzFrames -fuzztime $(FUZZTIME) ./toolkit/nethttp
 
 .PHONY: fuzz-seconds
 fuzz-seconds:

@@ -10,7 +10,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -207,9 +207,9 @@ func drain(t *testing.T, program, addr string) {
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
 	for {
-		nc, err := net.Dial("tcp", addr)
+		resp, err := http.Get("http://" + addr + "/") // an answer says that signals are heeded, too
 		if err == nil {
-			_ = nc.Close()
+			_ = resp.Body.Close()
 			break
 		}
 		select {

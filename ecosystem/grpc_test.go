@@ -79,7 +79,7 @@ func TestGRPCManyStreams(t *testing.T) {
 		ctx, cancel := context.WithCancel(s.Context())
 		defer cancel()
 		c := grpc_testing.NewTestServiceClient(cc)
-		const size = 200_000
+		const size = 50_000
 		asked := &grpc_testing.StreamingOutputCallRequest{}
 		for range 5 {
 			asked.ResponseParameters = append(asked.ResponseParameters, &grpc_testing.ResponseParameters{Size: size})

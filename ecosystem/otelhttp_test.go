@@ -104,7 +104,7 @@ func wantAttribute(s *server, span sdktrace.ReadOnlySpan, key attribute.Key, wan
 	for _, a := range span.Attributes() {
 		if a.Key == key {
 			if a.Value != want {
-				s.Errorf("%s: %v; want %v", key, a.Value.Emit(), want.Emit())
+				s.Errorf("%s: %v; want %v", key, a.Value, want)
 			}
 			return
 		}

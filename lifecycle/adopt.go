@@ -229,6 +229,16 @@ func (c *conn) forgetRoute() {
 	}
 }
 
+// AwaitBody is for the begin and for the end of a read of a request's body, so that
+// MinReadRate holds for it: the read of a client that is too slow is ended by a deadline.
+func (a *Adopted) AwaitBody(begins bool) {
+	if begins {
+		a.c.word.Or(flagAwaits)
+	} else {
+		a.c.word.And(^uint64(flagAwaits))
+	}
+}
+
 // Leave is for the end of a request's handler.
 func (a *Adopted) Leave() {
 	a.c.leave()

@@ -157,7 +157,8 @@ const (
 	flagInside    = 0x40  // the user's handler runs
 	flagPipelines = 0x80  // the client has sent a request before it had the answer to another
 	flagSlow      = 0x100 // it is being ended for being too slow: no handler is called any more
-	oneRequest    = 0x200
+	flagAwaits    = 0x200 // an adopted connection's handler waits for more of a body
+	oneRequest    = 0x400
 )
 
 func stateOf(word uint64) ConnState { return ConnState(word & stateMask) }

@@ -92,19 +92,22 @@ const maxBegin = 2 << 10
 func (s *Server) awaitBegin(nc net.Conn) (begin, unread []byte, err error) {
 	s.limitRead(nc)
 	defer func() { _ = nc.SetReadDeadline(time.Time{}) }()
-	buf, n := make([]byte, maxBegin), 0
+	buf := make([]byte, maxBegin)
 	tc, isTLS := nc.(*tls.Conn)
 	if sc := rawConn(nc); sc == nil || !canShut || isTLS {
-		if isTLS && tc.Handshake() == nil {
+		if isTLS {
+			if tc.Handshake() != nil {
+				return nil, nil, nil // who serves it will see that, and may tell
+			}
 			s.limitRead(nc)
 		}
-		n, err = nc.Read(buf)
+		n, err := nc.Read(buf)
 		if n > 0 {
 			err = nil
 		}
 		return buf[:n], buf[:n], err
 	}
-	n, err = peekFirst(nc, buf)
+	n, err := peekFirst(nc, buf)
 	return buf[:n], nil, err
 }
 

@@ -53,9 +53,10 @@ func (s *Server) catchCallbacks() {
 	}
 	if f := h.ExpectHandler; f != nil {
 		h.ExpectHandler = func(ctx *fasthttp.RequestCtx) (status int) {
-			status = fasthttp.StatusInternalServerError // unless f returns
-			defer s.catch("ExpectHandler")
-			return f(ctx)
+			if !s.try("ExpectHandler", func() { status = f(ctx) }) {
+				return fasthttp.StatusInternalServerError
+			}
+			return status
 		}
 	}
 }

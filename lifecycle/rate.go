@@ -119,14 +119,16 @@ func (s *Server) paceLoop(interval time.Duration) {
 func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch) {
 	word := c.word.Load()
 	st, since := stateOf(word), time.Duration(c.since.Load())
-	reading := st == StateActive && word&flagRoute == 0
+	reading := st == StateActive && (word&flagRoute == 0 || word&flagAwaits != 0)
+	// What fasthttp's handler does with its connection, nobody knows.
+	inside := word&flagInside != 0 && c.adopted.Load() == nil
 	switch {
 	case word&flagSlow != 0:
 		if reading { // fasthttp may have set its own deadline over ours
 			_ = c.SetReadDeadline(past)
 		}
 		return watch{}
-	case st != StateActive && st != StateIdle, word&flagInside != 0, since > settled:
+	case st != StateActive && st != StateIdle, inside, since > settled:
 		return watch{}
 	case st == StateIdle && w == (watch{}) && since <= last && word&flagPipelines == 0: // see clock
 		return watch{} // it has been looked at, and has nothing more to take
@@ -161,7 +163,8 @@ func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch
 	return next
 }
 
-// endSlowRequest has fasthttp's reader fail, which answers with a 408.
+// endSlowRequest has fasthttp's reader fail, which answers with a 408, or the read of
+// who waits for a body.
 func (s *Server) endSlowRequest(c *conn, word uint64) {
 	if !c.word.CompareAndSwap(word, word|flagSlow) {
 		return // the request is complete

@@ -120,7 +120,8 @@ type Server struct {
 	// than Bytes in a time of Per gets a 408, and its connection is closed. The same
 	// goes for a request that is smaller than Bytes and takes longer than Per. Bytes
 	// of TLS count. With StreamRequestBody only what is read before the handler is
-	// measured: after that it may be the handler that is slow. The time of
+	// measured: after that it may be the handler that is slow. Of an Adopted connection
+	// those reads are measured that AwaitBody tells of: they fail. The time of
 	// HTTP.ExpectHandler and ContinueHandler counts. The zero Rate, the default, asks
 	// for nothing.
 	//
@@ -135,9 +136,9 @@ type Server struct {
 	// waits for it, is reset: it must not take what it got for the whole. So is one
 	// whose connection is idle, but whose last response has not been taken. A stream
 	// that has nothing to send is not measured, nor are hijacked and parked
-	// connections. A client that does not read is seen in steps of what its kernel
-	// buffers, a sixteenth of its receive buffer, some 8 kB: Per should be longer than
-	// those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
+	// connections; those that are Adopted are while their handlers run, too. A client that
+	// does not read is seen in steps of what its kernel buffers, a sixteenth of its receive
+	// buffer, some 8 kB: Per should be longer than those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
 	MinWriteRate Rate
 
 	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
@@ -188,11 +189,12 @@ type Server struct {
 	Divert func(a *Adopted, unread []byte)
 
 	// DivertIf, if set, says by the first bytes that come on a new connection, up to 2 kB,
-	// whether it is for Divert. It must not keep begin. It is called in a goroutine of the
-	// connection's own, and again for one that was parked. Nothing is taken from a TCP or
-	// Unix socket, so that fasthttp serves that itself. Others, as over TLS, are read, and
-	// fasthttp gets a connection that begins with what was read: for HTTP.ConnState they
-	// are then as one that was parked. HTTP.ReadTimeout is the time for it.
+	// whether it is for Divert. It must not keep begin, which is empty where a TLS handshake
+	// has failed. It is called in a goroutine of the connection's own, and again for one that
+	// was parked. Nothing is taken from a TCP or Unix socket, so that fasthttp serves that
+	// itself. Others, as over TLS, are read, and fasthttp gets a connection that begins with
+	// what was read: for HTTP.ConnState they are then as one that was parked.
+	// HTTP.ReadTimeout is the time for it.
 	DivertIf func(begin []byte) bool
 
 	// OnEvent, if set, is called with what happens, from the goroutine where it

@@ -13,8 +13,8 @@ import (
 
 // logAccess writes a line for each request that fasthttp could read: at level info,
 // 5xx at error, those of probes at debug. One that strict, MaxInFlight or LimitInFlight
-// has refused says why, as "refused"; those of the latter two are at warn. A line that the logger
-// would drop costs next to nothing.
+// has refused says why, as "refused"; those of the latter two are at warn. A line that the
+// logger would drop costs next to nothing.
 func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.log.GetLevel() == zerolog.Disabled {
 		return next

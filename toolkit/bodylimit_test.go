@@ -85,6 +85,15 @@ func TestGroupMaxBodySizeRefusesEarly(t *testing.T) {
 		t.Error(got)
 	}
 	c.send(strings.Repeat("x", 1000))
+	c = r.dial() // that asks first is told, whatever comes before it
+	c.send("POST /small HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 3000000\r\n\r\n")
+	got := c.reply("POST")
+	if got.StatusCode == 100 {
+		got = c.reply("POST")
+	}
+	if got.StatusCode != 413 {
+		t.Error(got)
+	}
 	c = r.dial()
 	c.send("POST /small HTTP/1.1\r\nHost: t\r\nContent-Length: 3000000\r\n\r\n" + strings.Repeat("x", 3_000_000))
 	if got := c.reply("POST"); got.StatusCode != 413 {

@@ -455,7 +455,7 @@ func (b *Builder) Logger(log zerolog.Logger) *Builder {
 }
 
 // AccessLog says whether each request gets a line in the log: at level info, where the
-// response is a 5xx at error, where MaxInFlight has refused it at warn, and of the health
+// response is a 5xx at error, where MaxInFlight or LimitInFlight has refused it at warn, and of the health
 // endpoints at debug. A request that fasthttp refuses, as one with a broken header or too
 // large a body, has a line without its id, duration and size, and, unless its header could
 // be read, without method and path. The default is true.

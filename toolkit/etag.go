@@ -30,7 +30,8 @@ func ETag() Middleware {
 			}
 			if wantsTag(resp, ctx.IsHead()) {
 				var buf [sha256.Size]byte
-				resp.Header.SetCanonical(headerETag, appendTag(buf[:0], resp.Body()))
+				sum := sha256.Sum256(resp.Body())
+				resp.Header.SetCanonical(headerETag, appendTag(buf[:0], sum[:]))
 			}
 			if code := precondition(&ctx.Request.Header, &resp.Header); code != 0 {
 				answerInstead(ctx, code)
@@ -49,9 +50,8 @@ func wantsTag(resp *fasthttp.Response, head bool) bool {
 // headerETag is the name as fasthttp normalizes it.
 var headerETag = []byte("Etag")
 
-// appendTag appends a tag of some content: 128 bits that nobody can find another content for.
-func appendTag(dst, content []byte) []byte {
-	sum := sha256.Sum256(content)
+// appendTag appends the tag of some content, given its SHA-256: 128 bits of it.
+func appendTag(dst, sum []byte) []byte {
 	dst = append(dst, '"')
 	dst = base64.RawURLEncoding.AppendEncode(dst, sum[:16])
 	return append(dst, '"')
@@ -126,7 +126,7 @@ func tagListed(lines [][]byte, tag []byte, strong bool) bool {
 			if one == nil {
 				return false
 			}
-			if bytes.Equal(one, tag) && !(strong && (weak || oneWeak)) {
+			if bytes.Equal(one, tag) && (!strong || !weak && !oneWeak) {
 				return true
 			}
 			line = rest

@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 )
@@ -64,12 +65,23 @@ func (b *Builder) Probe(path string, h fasthttp.RequestHandler) *Builder {
 }
 
 // probesOf are the paths of those routes that are for who watches the server.
-func probesOf(routes []route) map[string]bool {
-	probes := map[string]bool{}
+func probesOf(routes []route) (probes paths) {
 	for _, rt := range routes {
-		if rt.probe {
-			probes[rt.path] = true
+		if rt.probe && !slices.Contains(probes, rt.path) {
+			probes = append(probes, rt.path)
 		}
 	}
 	return probes
+}
+
+// paths are few, so that to compare them all takes less than to look one up in a map.
+type paths []string
+
+func (p paths) has(path []byte) bool {
+	for _, one := range p { //nolint:modernize // slices.Contains would have a long path copied
+		if one == string(path) {
+			return true
+		}
+	}
+	return false
 }

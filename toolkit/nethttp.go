@@ -28,11 +28,14 @@ import (
 //
 // Request ids, the access log, MaxBodySize, MaxInFlight and the limits of connections
 // hold for it. A panic is logged and closes the connection, as in net/http. Middleware of
-// Use and of groups is for native handlers: the application has its own. So is Strict:
-// net/http reads requests in its own way, those for native handlers too that come on a
-// connection which has asked for net/http before. The least rates do not measure what
-// a net/http handler itself reads and writes; ReadBodyTimeout does, and WriteTimeout, for
-// each write. Parameters of the path are not passed on. Server.Handler is the native
+// Use and of groups is for native handlers: the application has its own. So is Strict, but
+// for what follows a CONNECT: net/http reads requests in its own way, those for native
+// handlers too that come on a connection which has asked for net/http before. It reads
+// none in another way than fasthttp, nor than HAProxy and nginx: some that Strict refuses
+// it reads as they do. The least rates hold for
+// what a net/http handler itself reads, which fails then, and writes; ReadBodyTimeout does,
+// and WriteTimeout, for each write. Parameters of the path are not passed on. For net/http middleware around
+// native handlers there is nethttp.Middleware. Server.Handler is the native
 // handlers alone.
 func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 	b.netHTTP = append(b.netHTTP, netRoute{path, h})
@@ -43,8 +46,8 @@ func (b *Builder) NetHTTP(path string, h http.Handler) *Builder {
 // TLS where the client wants it, and without TLS with clients that know it beforehand. The
 // default is true. All limits, the access log and the drain hold for each request, or
 // stream, as they do otherwise; a panic ends its stream only. Where TLSConfig says
-// what is offered, its order is kept. Connections are not parked, nor are the least rates
-// measured while a handler runs.
+// what is offered, its order is kept. Connections are not parked, nor is the least rate of a
+// body measured.
 func (b *Builder) HTTP2(on bool) *Builder {
 	b.http2 = on
 	return b
@@ -220,7 +223,8 @@ func (l netLog) Write(line []byte) (int, error) {
 // panic.
 func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) http.Handler {
 	logs := b.accessLog && s.log.GetLevel() != zerolog.Disabled
-	limit, inFlight, wait, retryAfter := int64(b.maxBodySize), b.maxInFlight > 0, b.maxWait, b.retryAfter()
+	strict, limit, inFlight := b.strict, int64(b.maxBodySize), b.maxInFlight > 0
+	wait, retryAfter := b.maxWait, b.retryAfter()
 	h := observeNet(b.observers, func(w http.ResponseWriter, r *http.Request) (o Outcome) {
 		resp, began := w.(netResponse), time.Now()
 		seen := &request{server: s, id: netRequestID(r), method: r.Method, path: r.URL.Path, route: rt.path}
@@ -240,6 +244,9 @@ func (s *Server) aroundNet(b *Builder, rt netRoute, proxies *trustedProxies) htt
 				seen.logNet(o, remote, time.Since(began))
 			}
 		}()
+		if strict && r.Method == http.MethodConnect && r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // see strict
+		}
 		if r.ContentLength > limit {
 			if r.ProtoMajor == 1 { // else it would end all that is on the connection
 				w.Header().Set("Connection", "close")

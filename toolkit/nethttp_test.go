@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
 // legacy is a net/http handler that says what it was asked for.
@@ -360,4 +362,44 @@ func TestNetHTTPBodiesBeyondALimit(t *testing.T) {
 		_ = c.Close()
 	}
 	r.finish()
+}
+
+// Middleware of net/http is around native routes as any other is: a panic in it, or below
+// it, is a 500, the server's own fields are in its answers, and mistakes are told by Build.
+func TestNetHTTPMiddleware(t *testing.T) {
+	var l logs
+	r := run(t, loopback().Logger(l.logger()).
+		Use(nethttp.Middleware(func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/no":
+					http.Error(w, "no", http.StatusForbidden)
+				case "/panic/middleware":
+					panic("oh no")
+				default:
+					w.Header().Set("X-Middleware", "1")
+					next.ServeHTTP(w, r)
+				}
+			})
+		})).
+		Get("/yes", hello).Get("/no", hello).Get("/panic/middleware", hello).
+		Get("/panic/handler", func(*fasthttp.RequestCtx) { panic("oh no") }))
+	c := r.dial()
+	for range 2 {
+		for path, want := range map[string]string{"/yes": "200 hello", "/no": "403 no\n", "/panic/middleware": "500 Internal Server Error", "/panic/handler": "500 Internal Server Error"} {
+			got := c.get(path, HeaderRequestID, "mine")
+			if got.String() != want || got.Header.Get(HeaderRequestID) != "mine" || path == "/yes" && got.Header.Get("X-Middleware") != "1" {
+				t.Errorf("%s: %v %v", path, got, got.Header)
+			}
+		}
+	}
+	r.finish()
+	if n := len(l.lines(t, "handler panicked")); n != 4 {
+		t.Errorf("%d panics", n)
+	}
+	for _, m := range []func(http.Handler) http.Handler{nil, func(http.Handler) http.Handler { return nil }} {
+		if _, err := loopback().Use(nethttp.Middleware(m)).Get("/", hello).Build(); err == nil || !strings.Contains(err.Error(), "nil handler") {
+			t.Errorf("Build: %v", err)
+		}
+	}
 }

@@ -145,6 +145,7 @@ func (p proxy) start(t *testing.T, server net.Addr) net.Addr {
 type witness struct {
 	mu     sync.Mutex // guards what follows
 	ids    map[string]bool
+	conns  map[string]bool // by the client's address
 	read   int
 	reused bool
 	wrong  []string
@@ -152,19 +153,35 @@ type witness struct {
 
 func (w *witness) around(fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
+		var ids []string
+		for _, id := range ctx.Request.Header.PeekAll("X-Forwarded-Id") {
+			ids = append(ids, string(id))
+		}
 		read := fmt.Sprintf("%s %s", ctx.Method(), ctx.RequestURI())
-		as, ids := ctx.Request.Header.Peek("X-Forwarded-As"), ctx.Request.Header.PeekAll("X-Forwarded-Id")
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.read++
-		w.reused = w.reused || ctx.ConnRequestNum() > 1
-		if read != string(as) || len(ids) != 1 || w.ids[string(ids[0])] {
-			w.wrong = append(w.wrong, fmt.Sprintf("read %q, forwarded as %q, ids %q", read, as, ids))
-		}
-		for _, id := range ids {
-			w.ids[string(id)] = true
-		}
+		w.compare(ctx.RemoteAddr().String(), read, string(ctx.Request.Header.Peek("X-Forwarded-As")), ids)
 		ctx.SetBodyString(read)
+	}
+}
+
+// ServeHTTP is around for net/http.
+func (w *witness) ServeHTTP(to http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	read := r.Method + " " + r.RequestURI
+	w.compare(r.RemoteAddr, read, r.Header.Get("X-Forwarded-As"), r.Header.Values("X-Forwarded-Id"))
+	_, _ = io.WriteString(to, read)
+}
+
+func (w *witness) compare(conn, read, as string, ids []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read++
+	w.reused = w.reused || w.conns[conn]
+	w.conns[conn] = true
+	if read != as || len(ids) != 1 || w.ids[ids[0]] {
+		w.wrong = append(w.wrong, fmt.Sprintf("read %q, forwarded as %q, ids %q", read, as, ids))
+	}
+	for _, id := range ids {
+		w.ids[id] = true
 	}
 }
 
@@ -178,39 +195,51 @@ func (w *witness) takeWrong() []string {
 
 // Of each message, sent by one client, the server reads behind a proxy what that has
 // forwarded, request by request; and another client, whose requests go over the same
-// connection to the server, is answered what it asked for.
+// connection to the server, is answered what it asked for. So it is whoever reads: native
+// routes, one for net/http, and both on one connection.
 func TestSmugglingProxies(t *testing.T) {
-	for _, p := range proxies {
-		t.Run(p.name, func(t *testing.T) {
-			t.Parallel()
-			w := witness{ids: map[string]bool{}}
-			r := run(t, loopback().Use(w.around))
-			addr := p.start(t, r.ListenAddrs()[0])
-			other := dialAddr(t, addr)
-			for i, m := range corpus {
-				sendAll(t, addr, m)
-				// The proxy may have let go of the other client, which was silent.
-				for try := 0; ; try++ {
-					path := fmt.Sprintf("/other/%d", i)
-					got, err := ask(other, path)
-					if err == nil && got == "GET "+path {
-						break
-					}
-					if err == nil || try > 2 {
-						t.Fatalf("%s: the other client was answered %q, %v", m.name, got, err)
-					}
-					other = dialAddr(t, addr)
-				}
-				if wrong := w.takeWrong(); len(wrong) > 0 {
-					t.Errorf("%s: %q", m.name, wrong)
-				}
-			}
-			if !w.reused {
-				t.Error("no connection was used twice: nothing has been tested")
-			}
-			t.Logf("%d messages, %d requests read", len(corpus), w.read)
-		})
+	servers := map[string]func(w *witness) *Builder{
+		"native":   func(w *witness) *Builder { return loopback().Use(w.around) },
+		"net/http": func(w *witness) *Builder { return loopback().NetHTTP("/", w) },
+		"mixed":    func(w *witness) *Builder { return loopback().Use(w.around).Get("/other/{id}", hello).NetHTTP("/", w) },
 	}
+	for _, p := range proxies {
+		for name, server := range servers {
+			t.Run(p.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				w := &witness{ids: map[string]bool{}, conns: map[string]bool{}}
+				r := run(t, server(w))
+				w.proxied(t, p.start(t, r.ListenAddrs()[0]))
+			})
+		}
+	}
+}
+
+// proxied sends the corpus to a proxy.
+func (w *witness) proxied(t *testing.T, addr net.Addr) {
+	other := dialAddr(t, addr)
+	for i, m := range corpus {
+		sendAll(t, addr, m)
+		// The proxy may have let go of the other client, which was silent.
+		for try := 0; ; try++ {
+			path := fmt.Sprintf("/other/%d", i)
+			got, err := ask(other, path)
+			if err == nil && got == "GET "+path {
+				break
+			}
+			if err == nil || try > 2 {
+				t.Fatalf("%s: the other client was answered %q, %v", m.name, got, err)
+			}
+			other = dialAddr(t, addr)
+		}
+		if wrong := w.takeWrong(); len(wrong) > 0 {
+			t.Errorf("%s: %q", m.name, wrong)
+		}
+	}
+	if !w.reused {
+		t.Error("no connection was used twice: nothing has been tested")
+	}
+	t.Logf("%d messages, %d requests read", len(corpus), w.read)
 }
 
 // ask makes a request on a connection, whose end is an error.

@@ -2,6 +2,7 @@ package toolkit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -333,11 +334,11 @@ func (st *static) contentTag(name string) []byte {
 		return nil
 	}
 	defer f.Close() //nolint:errcheck // it is only read
-	content, err := io.ReadAll(f)
-	if err != nil {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
 		return nil
 	}
-	tag := appendTag(nil, content)
+	tag := appendTag(nil, sum.Sum(nil))
 	st.tags.Store(name, tag)
 	return tag
 }

@@ -21,7 +21,6 @@ func main() {
 	native := flag.Bool("native", true, "have fasthttp serve the hot route")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 
 	shop := newShop()
 	srv := &nethttp.Server{ // was &http.Server{
@@ -37,6 +36,7 @@ func main() {
 
 	go func() {
 		<-ctx.Done()
+		stop() // a second signal ends the process
 		limit, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(limit); err != nil {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,10 +110,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.room == 0 {
 		c.room = len(p)
 	}
-	if !c.beforeRead(len(p) < c.room || len(c.unread) > 0) {
+	ok, resting := c.beforeRead(len(p) < c.room || len(c.unread) > 0)
+	if !ok {
 		return 0, io.EOF
 	}
+	body := !resting && len(p) > 1 // one byte is what http.Server reads in the background
+	if body {
+		c.adopted.AwaitBody(true)
+	}
 	n, err := c.read(p)
+	if body {
+		c.adopted.AwaitBody(false)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n > 0 && c.resting && !c.begin(false) {
@@ -121,15 +131,15 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // beforeRead is told whether the begin of a request has been read already. It reports
-// false if that comes too late.
-func (c *conn) beforeRead(begun bool) bool {
+// whether that has come in time, and whether none has.
+func (c *conn) beforeRead(begun bool) (ok, resting bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case !c.resting:
 	case begun:
 		if !c.begin(true) {
-			return false
+			return false, false
 		}
 		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
 			_ = c.SetReadDeadline(time.Now().Add(d))
@@ -138,7 +148,7 @@ func (c *conn) beforeRead(begun bool) bool {
 		c.answered = false
 		c.adopted.Idle()
 	}
-	return true
+	return true, c.resting
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -237,17 +247,31 @@ func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 const forever = 100 * 365 * 24 * time.Hour
 
 // ConnectionState is asked for before anything is read, and known after the handshake.
-// What fails there, the first read says.
+// What fails there, the first read says, too.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
 	if nc, ok := c.Conn.(secure); ok {
-		c.server.handshake(nc)
+		if err := c.server.handshake(nc); err != nil {
+			c.server.tellHandshake(nc, err)
+		}
 	}
 	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
 }
 
 // handshake makes a TLS connection's state known.
-func (s *server) handshake(nc secure) {
+func (s *server) handshake(nc secure) error {
 	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(s.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
-	_ = nc.Handshake()
+	err := nc.Handshake()
 	_ = nc.SetReadDeadline(time.Time{})
+	return err
+}
+
+// tellHandshake says of a handshake that has failed what http.Server says where it makes
+// it itself: to the log, and to a client that does not speak TLS.
+func (s *server) tellHandshake(nc net.Conn, err error) {
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil && slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO"}, string(plain.RecordHeader[:])) {
+		_, _ = io.WriteString(plain.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+		err = errors.New("client sent an HTTP request to an HTTPS server")
+	}
+	s.logf("http: TLS handshake error from %s: %v", nc.RemoteAddr(), err)
 }

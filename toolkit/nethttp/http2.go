@@ -174,7 +174,7 @@ func (s *server) takeNew(a *lifecycle.Adopted, read []byte) {
 		return
 	}
 	go func() {
-		s.handshake(nc) // what fails there, the first read says
+		_ = s.handshake(nc) // what fails there, the first read says
 		if nc.ConnectionState().NegotiatedProtocol == "h2" {
 			s.takeHTTP2(a, read)
 			return

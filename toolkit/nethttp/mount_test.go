@@ -708,3 +708,69 @@ func TestSettings(t *testing.T) {
 		})
 	}
 }
+
+// Clients that vanish within a body, or before the response has been written, and
+// handlers that use what they were given after they have returned, disturb nobody.
+func TestClientsVanish(t *testing.T) {
+	forms(t, func(t *testing.T, kind string, fresh bool) {
+		var late sync.WaitGroup
+		use := func(r *http.Request) {
+			late.Go(func() {
+				for range 20 {
+					if name := r.Header.Get("X-Name"); name != r.URL.Path {
+						t.Errorf("%s has become %s", r.URL, name)
+					}
+					if n, err := r.Body.Read(make([]byte, 10)); n > 0 && err == nil && r.Context().Err() != nil {
+						t.Error("read from another's body")
+					}
+					time.Sleep(100 * time.Microsecond)
+				}
+			})
+		}
+		r := run(t, kind, app{fresh: fresh, net: func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/net/timeout" {
+				http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					late.Go(func() {
+						time.Sleep(2 * time.Millisecond)
+						_, _ = io.WriteString(w, "late")
+					})
+					sayNet(w, r)
+				}), time.Millisecond, "timeout").ServeHTTP(w, r)
+				return
+			}
+			sayNet(w, r)
+			use(r)
+		}})
+		var clients sync.WaitGroup
+		for i := range 20 {
+			clients.Go(func() {
+				c := r.dial()
+				defer func() { _ = c.Close() }()
+				paths := []string{"/net/keep", "/native", "/net/timeout"}
+				for j := range 6 {
+					path := paths[(i+j)%len(paths)]
+					text := request("POST", path, strings.Repeat("x", 5000), "X-Name", path)
+					if j == 5 {
+						text = text[:len(text)-1-i*100]
+					}
+					if _, err := io.WriteString(c.Conn, text); err != nil || j == 5 {
+						return
+					}
+					if i%2 == 0 {
+						if resp, err := http.ReadResponse(c.r, nil); err == nil {
+							_, _ = io.Copy(io.Discard, resp.Body)
+						}
+					}
+				}
+			})
+		}
+		clients.Wait()
+		r.until("they are gone", func() bool { return r.Counts().Total() == 0 })
+		late.Wait()
+		c := r.dial()
+		c.send(request("POST", "/net/keep", "whole", "X-Name", "/net/keep"))
+		c.want("POST", `net POST /net/keep "whole" <nil>`)
+		late.Wait()
+		r.finish()
+	})
+}

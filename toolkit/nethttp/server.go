@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,16 +42,17 @@ import (
 //
 // # Native routes
 //
-// Without any, all connections are the http.Server's from their begin. With some, new
-// connections are read by fasthttp: see the package documentation for what that changes.
-// It takes the timeouts from here as they are meant: ReadTimeout, which ReadHeaderTimeout
-// may shorten for the header, WriteTimeout, and IdleTimeout. A header that fasthttp
-// reads may have 16 kB, or MaxHeaderBytes where that is less; Life.HTTP.ReadBufferSize
-// sets it otherwise. The body of a native request is limited by
+// Without any, all connections are the http.Server's from their begin. With some, a
+// connection that begins with a native request is fasthttp's: see the package documentation
+// for what that changes. The timeouts here hold there too: ReadTimeout, which
+// ReadHeaderTimeout may shorten for the header, WriteTimeout, and IdleTimeout. A header that
+// fasthttp reads may have 16 kB, or MaxHeaderBytes where that is less;
+// Life.HTTP.ReadBufferSize sets it otherwise. The body of a native request is limited by
 // Life.HTTP.MaxRequestBodySize, 4 MB unless set.
 //
-// In ConnState a connection that moves from one of the two servers to the other is hijacked
-// in the one, and new in the other, as another net.Conn.
+// In ConnState a connection that moves from one of the two servers to the other, be it
+// before its first request, is hijacked in the one, and new in the other, as another
+// net.Conn.
 type Server struct {
 	// Addr is the TCP address that ListenAndServe and ListenAndServeTLS listen on. Empty is
 	// ":http" and ":https".
@@ -80,8 +80,7 @@ type Server struct {
 	// http.DefaultMaxHeaderBytes.
 	MaxHeaderBytes int
 
-	// TLSNextProto has those who serve protocols that TLS has negotiated. Not nil and
-	// without "h2", it turns HTTP/2 off.
+	// TLSNextProto, not nil and without "h2", turns HTTP/2 off. What it has is not called.
 	TLSNextProto map[string]func(*http.Server, *tls.Conn, http.Handler)
 
 	// ConnState is told when a connection changes its state.
@@ -99,7 +98,8 @@ type Server struct {
 	// with native routes is for the first request that is for it.
 	ConnContext func(ctx context.Context, c net.Conn) context.Context
 
-	// HTTP2 and Protocols are for the http.Server.
+	// HTTP2 and Protocols are as for an http.Server, save that HTTP/2 without TLS, for
+	// clients that know it beforehand, is on where both Protocols and TLSNextProto are nil.
 	HTTP2     *http.HTTP2Config
 	Protocols *http.Protocols
 
@@ -208,12 +208,12 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 			panic("BaseContext returned a nil context")
 		}
 	}
-	if !s.start(l, base) {
+	if !s.start(base, l) {
 		_ = l.Close()
 		return http.ErrServerClosed
 	}
 	if config != nil {
-		config.NextProtos = s.nextProtos(config.NextProtos)
+		config.NextProtos = s.protos
 	}
 	if err := s.Life.ServeListener(l, config); err != nil {
 		return err
@@ -229,21 +229,9 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 	return http.ErrServerClosed
 }
 
-// nextProtos is what TLS offers: what it is given, what Mount adds, and HTTP/1.1; but no
-// HTTP/2 where Mount does not speak it.
-func (s *Server) nextProtos(given []string) []string {
-	protos := slices.DeleteFunc(slices.Clone(given), func(proto string) bool { return proto == "h2" })
-	for _, proto := range s.protos {
-		if !slices.Contains(protos, proto) {
-			protos = append(protos, proto)
-		}
-	}
-	return protos
-}
-
 // start begins the server's life, if it has not begun, and notes one more listener and the
 // context that it is for. It reports false if it has ended.
-func (s *Server) start(l net.Listener, base context.Context) bool {
+func (s *Server) start(base context.Context, l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -260,23 +248,23 @@ func (s *Server) start(l net.Listener, base context.Context) bool {
 		s.http = s.newHTTP()
 		s.setUpLife()
 		s.mount()
-		go func() { _ = s.Life.Run(context.Background()) }() // Report has its error
+		go func() { _ = s.Life.Run(context.Background()) }() //nolint:gosec // it is no request's; Report has its error
 	}
 	return true
 }
 
 // mount puts the http.Server beside fasthttp.
 func (s *Server) mount() {
-	h := s.Life.HTTP
-	config := h.TLSConfig // of Life.Addrs
-	h.TLSConfig = new(tls.Config)
+	h, ofAddrs := s.Life.HTTP, s.Life.HTTP.TLSConfig
+	if h.TLSConfig = s.TLSConfig; s.TLSConfig == nil {
+		h.TLSConfig = new(tls.Config)
+	}
 	Mount{HTTP: s.http, Route: s.route, Fresh: s.routes.mux == nil}.On(&s.Life)
 	h.Handler = s.catchPanics(h.Handler)
 	s.protos = h.TLSConfig.NextProtos
-	if s.Protocols == nil || s.Protocols.HTTP1() {
-		s.protos = append(s.protos, "http/1.1")
+	if h.TLSConfig = ofAddrs.Clone(); ofAddrs != nil {
+		h.TLSConfig.NextProtos = s.protos
 	}
-	h.TLSConfig = config
 }
 
 // newHTTP makes the http.Server that serves Handler.
@@ -442,8 +430,7 @@ func (s *Server) log(e lifecycle.Event) {
 	case lifecycle.EventAcceptRetry:
 		s.logger().Printf("http: Accept error: %v; retrying in %v", e.Err, e.Duration)
 	case lifecycle.EventPanic:
-		var p *lifecycle.PanicError
-		if errors.As(e.Err, &p) {
+		if p, ok := errors.AsType[*lifecycle.PanicError](e.Err); ok {
 			s.logger().Printf("http: panic in %s: %v\n%s", e.Name, p.Value, p.Stack)
 		}
 	default:
@@ -527,7 +514,8 @@ func (s *Server) Close() error {
 
 // SetKeepAlivesEnabled says whether connections are kept for further requests, which is the
 // default. When they are not any more, those that are idle in the http.Server are closed at
-// once, as by itself, and those idle in fasthttp with their next response.
+// once, as by itself, those idle in fasthttp with their next response, and those of HTTP/2
+// are kept.
 func (s *Server) SetKeepAlivesEnabled(v bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -279,12 +279,16 @@ func TestServerRehearsal(t *testing.T) {
 			rehearsal.Run(t, rehearsal.Plan{
 				Start: func() (*rehearsal.Target, error) {
 					srv := &Server{Handler: http.HandlerFunc(sayNet), ReadTimeout: time.Minute}
+					srv.Life.LastCall = patience // for clients that get no CPU; all of them ask again
 					if native {
 						srv.Native("/native", sayNative)
 					}
 					ln := listenTCP(t)
 					ended, down := make(chan error, 1), make(chan error, 1)
 					go func() { ended <- srv.Serve(ln) }()
+					for len(srv.Life.ListenAddrs()) == 0 { // a Serve that comes after Shutdown serves nobody
+						time.Sleep(time.Millisecond)
+					}
 					return &rehearsal.Target{
 						Addr:     ln.Addr().String(),
 						Shutdown: func() error { go func() { down <- srv.Shutdown(context.Background()) }(); return nil },
@@ -298,7 +302,6 @@ func TestServerRehearsal(t *testing.T) {
 					{Kind: rehearsal.KeepAlive, Count: 16, Path: "/net", Pause: pause, Body: 100},
 					{Kind: rehearsal.KeepAlive, Count: 8, Path: "/native", Turns: []string{"/net"}, Pause: pause, Body: 100},
 					{Kind: rehearsal.Pipelined, Count: 4, Path: "/native", Pause: pause, Body: 10},
-					{Kind: rehearsal.Idle, Count: 8, Path: "/net"},
 				},
 				Rounds: rounds,
 			})

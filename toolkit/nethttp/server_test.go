@@ -399,19 +399,25 @@ func TestServerTLS(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		config *tls.Config
+		proto  string
 		serve  func(*usage, net.Listener) error
 	}{
-		{"ServeTLS with files", nil, func(u *usage, l net.Listener) error { return u.ServeTLS(l, certFile, keyFile) }},
-		{"ServeTLS with certificates", serverTLS(), func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
-		{"ServeTLS with GetCertificate", byFunc, func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
-		{"ServeTLS with h2", h2Too, func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
-		{"Serve of a TLS listener", nil, func(u *usage, l net.Listener) error { return u.Serve(tls.NewListener(l, serverTLS())) }},
+		{"ServeTLS with files", nil, "HTTP/2.0", func(u *usage, l net.Listener) error { return u.ServeTLS(l, certFile, keyFile) }},
+		{"ServeTLS with certificates", serverTLS(), "HTTP/2.0", func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
+		{"ServeTLS with GetCertificate", byFunc, "HTTP/2.0", func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
+		{"ServeTLS with h2", h2Too, "HTTP/2.0", func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
+		{"ServeTLS without HTTP/2", serverTLS(), "HTTP/1.1", func(u *usage, l net.Listener) error { return u.ServeTLS(l, "", "") }},
+		{"Serve of a TLS listener", nil, "HTTP/1.1", func(u *usage, l net.Listener) error { return u.Serve(tls.NewListener(l, serverTLS())) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
-				srv := with(&http.Server{TLSConfig: tt.config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					_, _ = fmt.Fprint(w, r.TLS.HandshakeComplete, r.Context().Value(http.ServerContextKey) != nil)
-				})})
+				h := &http.Server{TLSConfig: tt.config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = fmt.Fprint(w, r.TLS.HandshakeComplete, r.Context().Value(http.ServerContextKey) != nil, r.Proto)
+				})}
+				if tt.name == "ServeTLS without HTTP/2" { // as programs have always said it
+					h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+				}
+				srv := with(h)
 				addr, ended := srv.serveBy(func(l net.Listener) error { return tt.serve(srv, l) })
 				transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 				defer transport.CloseIdleConnections()
@@ -421,8 +427,8 @@ func TestServerTLS(t *testing.T) {
 				}
 				body, _ := io.ReadAll(resp.Body)
 				_ = resp.Body.Close()
-				if string(body) != "true true" {
-					t.Errorf("answered %q", body)
+				if want := "true true" + tt.proto; string(body) != want {
+					t.Errorf("answered %q; want %q", body, want)
 				}
 				transport.CloseIdleConnections()
 				_ = srv.Shutdown(context.Background())
@@ -639,6 +645,27 @@ func TestServerErrorLog(t *testing.T) {
 		if got := logged.String(); strings.Count(got, "http: panic serving 127.0.0.1:") != 1 || !strings.Contains(got, "goroutine ") {
 			t.Errorf("logged %q", got)
 		}
+	})
+}
+
+func TestServerHandshakeError(t *testing.T) {
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		var logged syncBuffer
+		srv := with(&http.Server{TLSConfig: serverTLS(), ErrorLog: log.New(&logged, "", 0)})
+		addr, _ := srv.serveBy(func(l net.Listener) error { return srv.ServeTLS(l, "", "") })
+		c := dialAddr(t, addr)
+		c.send(request("GET", "/", ""))
+		const want = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+		if got, _ := io.ReadAll(c.r); string(got) != want {
+			t.Errorf("answered %q", got)
+		}
+		one := fmt.Sprintf("http: TLS handshake error from %v: client sent an HTTP request to an HTTPS server\n", c.LocalAddr())
+		srv.wait("it is logged", func() bool { return logged.String() == one })
+		c = dialAddr(t, addr)
+		_ = tls.Client(c.Conn, &tls.Config{ServerName: "t"}).Handshake() // who does not trust it
+		srv.wait("it is logged", func() bool {
+			return strings.HasPrefix(logged.String(), one+fmt.Sprintf("http: TLS handshake error from %v: remote error: tls: ", c.LocalAddr()))
+		})
 	})
 }
 

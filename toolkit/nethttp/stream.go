@@ -21,8 +21,9 @@ import (
 //
 // It ends in two steps, as RFC 9113, section 6.8, has it, of which net/http's server
 // knows the second one only. The first GOAWAY asks the client to open no more streams,
-// and those that are on their way are still served. The second one says which was the
-// last: what comes after that, the client knows, has not been handled.
+// and those that are on their way are still served; a PING behind it comes back when the
+// client knows. The second one says which was the last: what comes after that, the
+// client knows, has not been handled.
 type streams struct {
 	net.Conn // as fasthttp had it, or as it was accepted
 	adopted  *lifecycle.Adopted

@@ -166,7 +166,7 @@ func (s *server) check() error {
 	return cmp.Or(
 		expect(contract.NetHello, contract.ContentType, contract.Plain13.Body, get(contract.NetHello)),                                     //nolint:bodyclose // expect does
 		expect(contract.NetStream, contract.ContentType, bytes.Repeat(contract.StreamPart, contract.StreamParts), get(contract.NetStream)), //nolint:bodyclose // expect does
-		expect(contract.NetEcho, contract.ContentType, []byte("echo"), func() (*http.Response, error) { //nolint:bodyclose // expect does
+		expect(contract.NetEcho, contract.ContentType, []byte("echo"), func() (*http.Response, error) {
 			return client.Post(s.url(contract.NetEcho), contract.ContentType, strings.NewReader("echo"))
 		}))
 }
