@@ -178,6 +178,9 @@ func sceneTime(t *testing.T) time.Duration {
 
 // Screenshots, light and dark, wide and narrow, while ready and while draining.
 func TestScreenshots(t *testing.T) {
+	args := os.Args[0]
+	os.Args[0] = "shop" // what the page calls the program
+	t.Cleanup(func() { os.Args[0] = args })
 	s := serve(t, "127.0.0.1:0", nil)
 	if _, err := http.Get("http://" + s.addr() + "/readyz"); err != nil {
 		t.Fatal(err)
