@@ -250,11 +250,12 @@ func (s *Server) Totals() Totals {
 
 // wornOut reports whether a connection's response is to be its last one:
 // HTTP.MaxRequestsPerConn is reached, which fasthttp counts from the last parking on, or
-// MaxConnAge.
+// MaxConnAge, or it watches.
 func (s *Server) wornOut(c *conn) bool {
 	limit := s.HTTP.MaxRequestsPerConn
 	return limit > 0 && c.word.Load()/oneRequest >= uint64(limit) ||
-		s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id)
+		s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id) ||
+		c.watches.Load()
 }
 
 // maxAge is how old a connection may be: MaxConnAge, up to a tenth more or less, so

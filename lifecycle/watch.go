@@ -19,7 +19,7 @@ type watchers struct {
 // stream of events: the drain does not await it. The channel that Watch returns is closed
 // when all that a drain awaits has ended, or was cut; no values are sent on it. Then there
 // is time for a last word: the drain goes on when the response has been sent, and waits
-// no more than a second for it. The response is its connection's last.
+// no more than a second for it. The response is its connection's last, and says so.
 //
 //	over := srv.Watch(ctx)
 //	ctx.SetBodyStreamWriter(func(w *bufio.Writer) { show(w, over) })
@@ -32,7 +32,6 @@ func (s *Server) Watch(ctx *fasthttp.RequestCtx) (over <-chan struct{}) {
 	if c == nil { // it may be of an HTTP/2 connection
 		return s.Draining()
 	}
-	ctx.SetConnectionClose()
 	if !c.watches.Swap(true) {
 		s.watchers.conns.Add(1)
 		s.signalChange()

@@ -23,8 +23,8 @@
 //
 //	RequestID(observers(AccessLog(Strict(Recover(MaxInFlight(m1(m2(routes))))))))
 //
-// What not every server needs is in packages of its own, which With adds: metrics,
-// traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
+// What not every server needs is in packages of its own, which With adds: a live page
+// (debug), metrics, traces (otel), profiles. Probe is for endpoints of that kind, LocalOnly keeps others
 // away from them.
 //
 // Use takes middleware: an application's own, and Timeout, Compress, CORS, SecurityHeaders,
@@ -36,6 +36,9 @@
 //
 // Behind proxies, ClientIP is the client's address: TrustedProxies and ProxyProtocol
 // say whose word is taken for it.
+//
+// While it drains, the server logs once a second what it still awaits. Console is a log for
+// people, with a drain's progress on a terminal.
 //
 // The request id is the one that came in X-Request-ID, if it is sane, else 128
 // random bits; it is in the response and in the log's lines. The access log has a

@@ -13,9 +13,11 @@
 // Nothing is done until somebody looks. From then on the connections are counted once a
 // second, until for ten minutes nobody has looked: that is the plot's past. A page that is
 // open gets an event a second, and in the drain five: with the counts and some rows of the
-// table, never all of it. For that the server walks over its connections, some 50 ns for
-// each, or a microsecond where a filter or an order wants to know addresses and routes; events
-// come less often where walks would take more than a twentieth of a CPU.
+// table, never all of it. For that the server walks over its connections, in some 80 ns for
+// each, or in up to 500 ns where a filter or an order wants to know addresses and routes
+// (BenchmarkEvent). Events come less often where that would take more than a twentieth of a
+// CPU. With 19,000 connections an open page takes half a percent of one, with a filter
+// two; eight pages one and a half.
 package debug
 
 import (

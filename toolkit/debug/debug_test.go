@@ -174,6 +174,24 @@ func TestPageIsAProbe(t *testing.T) {
 	}
 }
 
+// Middleware for every day may be around it.
+func TestPageBehindMiddleware(t *testing.T) {
+	r := run(t, loopback(nil).With(At("/debug")).Use(
+		toolkit.Timeout(time.Minute, "late"), toolkit.Compress(), toolkit.SecurityHeaders(map[string]string{"Content-Security-Policy": "default-src 'self'"}), toolkit.ETag()))
+	resp := r.get("/debug?format=html", "Accept-Encoding", "gzip")
+	_, policy := page()
+	if resp.Header.Get("Content-Security-Policy") != policy || resp.Header.Get("Content-Encoding") != "gzip" || resp.Header.Get("X-Frame-Options") != "DENY" {
+		t.Errorf("%v", resp.Header)
+	}
+	e := r.watch("")
+	e.until("watched", func(s seen) bool { return s.Watching == 1 })
+	r.Drain()
+	e.until("the end", func(s seen) bool { return s.End == "drained" })
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSnapshot(t *testing.T) {
 	release := make(chan struct{})
 	b := loopback(release).With(At("/debug")).IdleTimeout(0).
@@ -361,7 +379,7 @@ func TestEvents(t *testing.T) {
 		if snap.End != "drained" || snap.Told != 1 || snap.Cut != 0 {
 			t.Errorf("%+v", snap)
 		}
-		if snap, err := e.next(); err != io.EOF {
+		if snap, err := e.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("after the end: %+v, %v", snap, err)
 		}
 	}

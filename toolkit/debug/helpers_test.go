@@ -44,17 +44,22 @@ func loopback(release <-chan struct{}) *toolkit.Builder {
 // running is a server under test.
 type running struct {
 	*toolkit.Server
-	t    *testing.T
+	t    testing.TB
 	done chan error
 	mem  *fasthttputil.InmemoryListener // in a bubble
 }
 
-func run(t *testing.T, b *toolkit.Builder) *running {
+func run(t testing.TB, b *toolkit.Builder) *running {
 	t.Helper()
 	s, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return start(t, s)
+}
+
+func start(t testing.TB, s *toolkit.Server) *running {
+	t.Helper()
 	r, ended := &running{Server: s, t: t, done: make(chan error, 1)}, make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -99,7 +104,7 @@ func (r *running) wait() error {
 // client is a connection.
 type client struct {
 	net.Conn
-	t *testing.T
+	t testing.TB
 	r *bufio.Reader
 }
 
@@ -214,7 +219,7 @@ type seenConn struct {
 	Watches              bool
 }
 
-func (s *seen) parse(t *testing.T, text string) {
+func (s *seen) parse(t testing.TB, text string) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), s); err != nil {
 		t.Fatalf("%v: %s", err, text)

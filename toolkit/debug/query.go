@@ -121,36 +121,38 @@ type row struct {
 // match, and how many there are in each state.
 func (q query) rows(each iter.Seq[lifecycle.OpenConn]) (infos []lifecycle.ConnInfo, matching int, counts lifecycle.Counts) {
 	slow := q.text != "" || orders[q.sort].slow
-	// Of some more rows than are wanted, the first ones are kept now and then.
-	kept, room := make([]row, 0, 2*q.limit), q.limit
-	compare := func(a, b row) int { return q.compare(&a.info, &b.info) }
+	// Of twice as many as are wanted, the first ones are kept now and then: those in all[:n].
+	// The next one is looked at in the place behind these.
+	room, all, n := make([]row, 2*q.limit+1), make([]*row, 2*q.limit+1), 0
+	for i := range room {
+		all[i] = &room[i]
+	}
+	sort := func() { slices.SortFunc(all[:n], func(a, b *row) int { return q.compare(&a.info, &b.info) }) }
+	sorted := false // the first ones are
 	for c := range each {
 		counts.Add(c.State)
 		if q.states != nil && !slices.Contains(q.states, c.State.String()) {
 			continue
 		}
-		r := row{c, c.ConnInfo}
+		r, open := all[n], true
+		r.OpenConn, r.info = c, c.ConnInfo
 		if slow {
-			info, open := c.Info()
-			if !open {
-				continue
-			}
-			r.info = info
+			r.info, open = c.Info()
 		}
-		if !q.matches(&r.info) {
+		if !open || !q.matches(&r.info) {
 			continue
 		}
 		matching++
-		if q.limit == 0 || room == 0 && compare(r, kept[q.limit-1]) > 0 {
+		if q.limit == 0 || sorted && q.compare(&r.info, &all[q.limit-1].info) > 0 {
 			continue
 		}
-		if kept = append(kept, r); len(kept) == 2*q.limit {
-			slices.SortFunc(kept, compare)
-			kept, room = kept[:q.limit], 0
+		if n++; n == 2*q.limit {
+			sort()
+			n, sorted = q.limit, true
 		}
 	}
-	slices.SortFunc(kept, compare)
-	for _, r := range kept[:min(len(kept), q.limit)] {
+	sort()
+	for _, r := range all[:min(n, q.limit)] {
 		if info, open := r.Info(); open {
 			infos = append(infos, info)
 		} else {
