@@ -9,7 +9,7 @@ import (
 
 // Extension makes a package's calls on a Builder: it mounts its routes, adds its hooks
 // and its Observer. It returns what is wrong with its own options, which Build then returns.
-// Packages metrics, otel and profile offer some.
+// Packages debug, metrics, otel, profile and vars offer some.
 type Extension func(b *Builder) error
 
 // With adds extensions. Each Build has them make their calls, in this order and after those
