@@ -361,7 +361,7 @@ func TestEvents(t *testing.T) {
 		if snap.End != "drained" || snap.Told != 1 || snap.Cut != 0 {
 			t.Errorf("%+v", snap)
 		}
-		if snap, err := e.next(); err != io.EOF {
+		if snap, err := e.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("after the end: %+v, %v", snap, err)
 		}
 	}
