@@ -40,6 +40,7 @@ tidy: ## check that go.mod and go.sum are tidy
 	cd benchmarks && go mod tidy -diff
 	cd examples/nethttp && go mod tidy -diff
 	cd ecosystem && go mod tidy -diff
+	cd e2e && go mod tidy -diff
 
 .PHONY: format
 format: ## check the formatting
@@ -54,12 +55,14 @@ vet: ## vet for every platform
 	cd benchmarks && go vet ./...
 	cd examples/nethttp && go vet ./...
 	cd ecosystem && go vet ./...
+	cd e2e && go vet ./...
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## run the linter
 	$< run ./...
 	cd examples/nethttp && $< run ./...
 	cd ecosystem && $< run ./...
+	cd e2e && $< run ./...
 
 $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -81,6 +84,7 @@ fuzz: ## fuzz each target for FUZZTIME (30s)
 	go test -run '^$$' -fuzz FuzzProxyHeader -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzNegotiate -fuzztime $(FUZZTIME) ./toolkit
 	go test -run '^$$' -fuzz FuzzRoutes -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./toolkit/nethttp
+	go test -run '^$$' -fuzz FuzzFrames -fuzztime $(FUZZTIME) ./toolkit/nethttp
 
 .PHONY: fuzz-seconds
 fuzz-seconds:
@@ -96,8 +100,14 @@ rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthtt
 RESTARTS ?= 20
 
 .PHONY: e2e
-e2e: ## RESTARTS (20) rolling restarts behind real proxies, and no request may fail
+e2e: ## RESTARTS (20) rolling restarts behind real proxies, and no request may fail; the live page in Chromium
 	go test -count=1 -v -run RollingRestarts ./examples/haproxy -restarts $(RESTARTS)
+	cd e2e && go test -count=1 ./...
+
+.PHONY: screenshots
+screenshots: ## take those of the live page that are in docs/, for two minutes
+	@dir=$$(mktemp -d) && (cd e2e && SCREENSHOTS=$$dir SCENE=100s go test -count=1 -run Screenshots .) && \
+		cp $$dir/live-page-*.png docs/ && echo "all of them are in $$dir"
 
 DURATION ?= 10m
 

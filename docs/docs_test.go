@@ -75,6 +75,7 @@ var imports = map[string]string{
 	"rehearsal": "github.com/lastcall-go/lastcall/lifecycle/rehearsal",
 	"toolkit":   "github.com/lastcall-go/lastcall/toolkit",
 	"nethttp":   "github.com/lastcall-go/lastcall/toolkit/nethttp",
+	"debug":     "github.com/lastcall-go/lastcall/toolkit/debug",
 	"metrics":   "github.com/lastcall-go/lastcall/toolkit/metrics",
 	"otel":      "github.com/lastcall-go/lastcall/toolkit/otel",
 	"profile":   "github.com/lastcall-go/lastcall/toolkit/profile",

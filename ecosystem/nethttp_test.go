@@ -134,6 +134,57 @@ func TestFullDuplex(t *testing.T) {
 	})
 }
 
+// Handlers see what a TLS connection is, and whose.
+func TestClientCertificate(t *testing.T) {
+	each(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil {
+			_, _ = io.WriteString(w, "plain")
+			return
+		}
+		fmt.Fprint(w, r.TLS.HandshakeComplete, r.TLS.PeerCertificates[0].Subject.Organization, r.TLS.NegotiatedProtocol)
+	}), func(s *server) {
+		want := "plain"
+		if s.tls != nil {
+			s.tls.Certificates = certificate().server.Certificates
+			want = "true [Acme Co]"
+			if s.protocol.http2 {
+				want += "h2"
+			}
+		}
+		for range 2 {
+			if got := s.get("/"); strings.TrimSuffix(got.text, "http/1.1") != want {
+				s.Errorf("%q; want %q", got.text, want)
+			}
+		}
+	})
+}
+
+// An upgrade is behind other requests in one segment, and before its first bytes.
+func TestPipelinedUpgrade(t *testing.T) {
+	eachDraining(t, func(draining <-chan struct{}) http.Handler { return origin(draining, nil) }, func(s *server) {
+		s.onlyHTTP1()
+		nc := s.dial()
+		_, _ = io.WriteString(nc, "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"+
+			"GET /status/204 HTTP/1.1\r\nHost: t\r\n\r\n"+
+			"GET /upgrade HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly")
+		in := bufio.NewReader(nc)
+		for _, want := range []int{200, 204, 101} {
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil || resp.StatusCode != want {
+				s.Fatal(resp, err)
+			}
+			if want != http.StatusSwitchingProtocols {
+				_, _ = io.Copy(io.Discard, resp.Body)
+			}
+		}
+		b := make([]byte, len("hi\nearly"))
+		if _, err := io.ReadFull(in, b); err != nil || string(b) != "hi\nearly" {
+			s.Errorf("%q, %v", b, err)
+		}
+		_ = nc.Close()
+	})
+}
+
 // An error is no reason to close a connection, unless net/http closes it too.
 func TestConnectionsAreKept(t *testing.T) {
 	codes := []string{"200", "204", "304", "400", "404", "413", "500", "503"}

@@ -352,7 +352,11 @@ var certificate = sync.OnceValue(func() pair {
 	defer srv.Close()
 	roots := x509.NewCertPool()
 	roots.AddCert(srv.Certificate())
-	return pair{&tls.Config{Certificates: srv.TLS.Certificates, MinVersion: tls.VersionTLS12}, roots}
+	return pair{&tls.Config{
+		Certificates: srv.TLS.Certificates,
+		ClientAuth:   tls.RequestClientCert,
+		MinVersion:   tls.VersionTLS12,
+	}, roots}
 })
 
 // dial is for requests that no client makes.

@@ -92,7 +92,7 @@ const maxBegin = 2 << 10
 func (s *Server) awaitBegin(nc net.Conn) (begin, unread []byte, err error) {
 	s.limitRead(nc)
 	defer func() { _ = nc.SetReadDeadline(time.Time{}) }()
-	buf, n := make([]byte, maxBegin), 0
+	buf := make([]byte, maxBegin)
 	tc, isTLS := nc.(*tls.Conn)
 	if sc := rawConn(nc); sc == nil || !canShut || isTLS {
 		if isTLS {
@@ -101,13 +101,13 @@ func (s *Server) awaitBegin(nc net.Conn) (begin, unread []byte, err error) {
 			}
 			s.limitRead(nc)
 		}
-		n, err = nc.Read(buf)
+		n, err := nc.Read(buf)
 		if n > 0 {
 			err = nil
 		}
 		return buf[:n], buf[:n], err
 	}
-	n, err = peekFirst(nc, buf)
+	n, err := peekFirst(nc, buf)
 	return buf[:n], nil, err
 }
 

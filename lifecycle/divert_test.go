@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -140,7 +141,7 @@ func TestDivertIfAndTheEnd(t *testing.T) {
 			r := runKind(t, kind, s)
 			silent := r.dialRaw()
 			_ = silent.SetDeadline(time.Now().Add(patience))
-			if n, err := silent.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			if n, err := silent.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("%d bytes, %v", n, err)
 			}
 			r.until("it is gone", func(infos []ConnInfo) bool { return len(infos) == 0 })

@@ -126,7 +126,7 @@ func tagListed(lines [][]byte, tag []byte, strong bool) bool {
 			if one == nil {
 				return false
 			}
-			if bytes.Equal(one, tag) && !(strong && (weak || oneWeak)) {
+			if bytes.Equal(one, tag) && (!strong || !weak && !oneWeak) {
 				return true
 			}
 			line = rest

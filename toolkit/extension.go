@@ -2,13 +2,14 @@ package toolkit
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/valyala/fasthttp"
 )
 
 // Extension makes a package's calls on a Builder: it mounts its routes, adds its hooks
 // and its Observer. It returns what is wrong with its own options, which Build then returns.
-// Packages metrics, otel and profile offer some.
+// Packages debug, metrics, otel, profile and vars offer some.
 type Extension func(b *Builder) error
 
 // With adds extensions. Each Build has them make their calls, in this order and after those
@@ -64,12 +65,23 @@ func (b *Builder) Probe(path string, h fasthttp.RequestHandler) *Builder {
 }
 
 // probesOf are the paths of those routes that are for who watches the server.
-func probesOf(routes []route) map[string]bool {
-	probes := map[string]bool{}
+func probesOf(routes []route) (probes paths) {
 	for _, rt := range routes {
-		if rt.probe {
-			probes[rt.path] = true
+		if rt.probe && !slices.Contains(probes, rt.path) {
+			probes = append(probes, rt.path)
 		}
 	}
 	return probes
+}
+
+// paths are few, so that to compare them all takes less than to look one up in a map.
+type paths []string
+
+func (p paths) has(path []byte) bool {
+	for _, one := range p { //nolint:modernize // slices.Contains would have a long path copied
+		if one == string(path) {
+			return true
+		}
+	}
+	return false
 }

@@ -49,11 +49,11 @@ func (s *Server) InFlight() (now int, refused uint64) {
 }
 
 // limitInFlight lets so many requests at a time through to next.
-func (s *Server) limitInFlight(b *Builder, probes map[string]bool, next fasthttp.RequestHandler) fasthttp.RequestHandler {
+func (s *Server) limitInFlight(b *Builder, probes paths, next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	s.inFlight.limit, s.inFlight.handed = int64(b.maxInFlight), make(chan struct{}, b.maxInFlight)
 	wait, retryAfter := b.maxWait, b.retryAfter()
 	return func(ctx *fasthttp.RequestCtx) {
-		if probes[string(ctx.Path())] {
+		if probes.has(ctx.Path()) {
 			next(ctx)
 			return
 		}

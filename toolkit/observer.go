@@ -73,14 +73,14 @@ func noteRoute(m *matched, next fasthttp.RequestHandler) fasthttp.RequestHandler
 }
 
 // observe puts observers around the native handlers, and catches their panics.
-func (s *Server) observe(observers []Observer, probes map[string]bool, h fasthttp.RequestHandler) fasthttp.RequestHandler {
+func (s *Server) observe(observers []Observer, probes paths, h fasthttp.RequestHandler) fasthttp.RequestHandler {
 	next := func(ctx *fasthttp.RequestCtx) Outcome { return outcomeOf(ctx, h) }
 	for _, o := range slices.Backward(observers) {
 		inner := next
 		next = func(ctx *fasthttp.RequestCtx) Outcome { return o.Native(ctx, inner) }
 	}
 	return func(ctx *fasthttp.RequestCtx) {
-		if probes[string(ctx.Path())] {
+		if probes.has(ctx.Path()) {
 			h(ctx)
 			return
 		}

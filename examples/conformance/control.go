@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -624,6 +625,39 @@ var control = []behaviour{
 	}, script: func(_ *run, c *conn) {
 		c.send(post(strings.Repeat("a", 2000), "Content-Length: 1048576"))
 		c.rest()
+	}},
+	{name: "MaxBytesReader in a MaxBytesReader", send: post("abcdef", "Content-Length: 6"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, http.MaxBytesReader(w, r.Body, 4), 5)
+		dumpBody(x, r)
+	}},
+	{name: "MaxBytesReader and a decoder", send: post(`{"a":"0123456789"}`, "Content-Length: 18"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		var v any
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 10)).Decode(&v)
+		x.sawf("%v %v", v, err)
+		http.Error(w, "no", http.StatusBadRequest)
+	}},
+	{name: "MaxBytesReader and a decoder that is content", send: post(`{"a":1} and more`, "Content-Length: 16"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		var v any
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 100)).Decode(&v)
+		x.sawf("%v %v", v, err)
+	}},
+	{name: "MaxBytesReader and an Expect", serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 3)
+		dumpBody(x, r)
+	}, script: func(_ *run, c *conn) {
+		c.send(post("abcd", "Content-Length: 4", "Expect: 100-continue"))
+		c.rest()
+	}},
+	{name: "MaxBytesReader, of which a part is read", send: post("abcdef", "Content-Length: 6"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(io.LimitReader(http.MaxBytesReader(w, r.Body, 100), 2))
+		x.sawf("%q %v", b, err)
+	}},
+	{name: "MaxBytesReader, read in parts", send: post("abcdef", "Content-Length: 6"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		body, buf := http.MaxBytesReader(w, r.Body, 6), make([]byte, 100)
+		n, err := io.ReadFull(body, buf[:2])
+		x.sawf("%d %v", n, err)
+		b, err := io.ReadAll(body)
+		x.sawf("%q %v", b, err)
 	}},
 	{name: "MaxBytesHandler and a form", send: urlencoded("a=0123456789"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
 		http.MaxBytesHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -125,6 +125,10 @@ var targets = []behaviour{
 	{name: "tab within", send: target("/a\tb")},
 	{name: "8 kB", send: target("/" + strings.Repeat("abcdefgh", 1024))},
 	{name: "100 kB", send: target("/?" + strings.Repeat("abcdefghij", 10_000))},
+	{name: "a path of 3 kB", send: target("/" + strings.Repeat("abcdefghij", 300))},
+	{name: "a query of 3 kB", send: target("/a?" + strings.Repeat("abcdefghij", 300))},
+	{name: "a path of dots and slashes", send: target("/a/./b/../..//c/")},
+	{name: "an escape in lower case", send: target("/%e2%82%ac%2f")},
 	{name: "over 1 MB", script: func(_ *run, c *conn) {
 		c.send(target("/" + strings.Repeat("a", 1<<20+8<<10)))
 		c.rest()

@@ -78,7 +78,22 @@ func build(o options, stderr *os.File) (*toolkit.Server, error) {
 	}
 	srv.Signals = lifecycle.DefaultSignals()
 	hooks(srv)
+	go announce(srv, o.cert != "")
 	return srv, nil
+}
+
+// announce says where the live page is, when it is there.
+func announce(srv *toolkit.Server, secure bool) {
+	<-srv.Reached(lifecycle.PhaseReady)
+	scheme, log := "http", srv.Logger()
+	if secure {
+		scheme = "https"
+	}
+	for _, addr := range srv.ListenAddrs() {
+		if addr.Network() == "tcp" {
+			log.Info().Str("url", scheme+"://"+addr.String()+livePage).Msg("live page")
+		}
+	}
 }
 
 // hooks registers what a real server has to put away. Of those before the exit,

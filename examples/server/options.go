@@ -38,6 +38,7 @@ const usage = `The bundled lastcall server. Try, from another terminal:
 
   curl -i http://127.0.0.1:8080/hello        a greeting
   curl 'http://127.0.0.1:8080/slow?ms=5000'  then press Ctrl-C here: it is still answered
+  curl http://127.0.0.1:8080/debug/lastcall  what goes on; a browser has a live page there
   curl http://127.0.0.1:8080/conns           the open connections
   curl http://127.0.0.1:8080/end             end the server by a request
 

@@ -15,12 +15,16 @@ import (
 
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
+	"github.com/lastcall-go/lastcall/toolkit/debug"
 	"github.com/lastcall-go/lastcall/toolkit/metrics"
 )
 
+// livePage is where a browser sees the server's life.
+const livePage = "/debug/lastcall"
+
 // routes mounts the endpoints.
 func routes(b *toolkit.Builder) {
-	b.With(metrics.At("/metrics")).
+	b.With(metrics.At("/metrics"), debug.At(livePage)).
 		Get("/hello", hello).
 		Get("/test", hello).
 		Get("/end", end).

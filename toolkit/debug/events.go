@@ -39,8 +39,8 @@ func (v *view) serveEvents(ctx *fasthttp.RequestCtx, q query) {
 		return
 	}
 	if !v.streams.begin() {
-		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
 		ctx.Error("too many look already\n", fasthttp.StatusServiceUnavailable)
+		ctx.Response.Header.Set(fasthttp.HeaderRetryAfter, "5")
 		return
 	}
 	over := v.server.Watch(ctx)

@@ -21,13 +21,14 @@ type snapshot struct {
 	// End is set in the last event: "drained" where all that the drain awaited has ended,
 	// "cut" where some of it was cut, "unseen" where the drain goes on, unseen from here.
 	End      string `json:"end,omitempty"`
-	Report   string `json:"report,omitempty"`   // how the drain went so far
 	Starving string `json:"starving,omitempty"` // why no connection can be accepted
 
 	Counts     lifecycle.Counts `json:"counts"`
 	Watching   int              `json:"watching"` // of these, how many look at this
-	Told       int64            `json:"told"`
+	Open       lifecycle.Counts `json:"open"`     // when the drain began
+	Told       int64            `json:"told"`     // see lifecycle.Report, as the next ones
 	LastCalled int64            `json:"last_called"`
+	Cut        int              `json:"cut"`
 	Totals     lifecycle.Totals `json:"totals"`
 	InFlight   inFlight         `json:"in_flight"`
 	Panics     uint64           `json:"panics"`
@@ -95,7 +96,7 @@ func (v *view) snapshot(q query, past time.Time) *snapshot {
 		snap.last = snap.History[n-1].At
 	}
 	if snap.Phase >= lifecycle.PhaseDraining {
-		snap.Report = report.String()
+		snap.Open, snap.Cut = report.Open, len(report.Cut)
 		snap.Deadline, _ = s.DrainDeadline()
 	}
 	if err := s.Starving(); err != nil {

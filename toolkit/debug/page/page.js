@@ -28,10 +28,12 @@ function span(ns) {
   if (s < 1) return (s * 1e3).toFixed(s < 0.01 ? 1 : 0) + ' ms';
   if (s < 60) return s.toFixed(1) + ' s';
   const m = Math.floor(s / 60);
-  if (m < 60) return m + ' min ' + Math.floor(s % 60) + ' s';
+  if (m < 60) return m + 'm ' + Math.floor(s % 60) + 's';
   const h = Math.floor(m / 60);
-  return h < 48 ? h + ' h ' + m % 60 + ' min' : Math.floor(h / 24) + ' d ' + h % 24 + ' h';
+  return h < 48 ? h + 'h ' + m % 60 + 'm' : Math.floor(h / 24) + 'd ' + h % 24 + 'h';
 }
+// between is that of two times in milliseconds, which are no more exact.
+const between = (from, to) => to - from < 1 ? '< 1 ms' : span((to - from) * 1e6);
 const time = at => Date.parse(at);
 const clock = at => new Date(at).toLocaleTimeString([], { hour12: false });
 const many = (n, one, more) => n.toLocaleString('en') + ' ' + (n === 1 ? one : more || one + 's');
@@ -64,6 +66,11 @@ function show(event) {
     about();
   }
   last = event;
+  if (event.end && event.end !== 'unseen') { // all but this page's own connection, which goes now
+    event.counts.active -= event.watching;
+    event.conns = (event.conns || []).filter(c => !c.watches);
+    event.conns_of = event.conns.length;
+  }
   const from = past.length ? time(past[past.length - 1].at) : 0;
   past.push(...(event.history || []).filter(p => time(p.at) > from));
   const oldest = time(event.at) - 300e3;
@@ -131,8 +138,8 @@ function lists() {
     make('span', {}, h.stage + ', ' + (h.state === 'pending' ? 'to come' : (h.state === 'running' ? 'runs for ' : '') + span(h.took_ns))),
     h.err && make('p', { class: 'bad' }, h.err)));
   fill('checks', last.checks, c => {
-    const asked = c.at ? span((time(last.at) - time(c.at)) * 1e6) + ' ago, took ' + span(c.took_ns) : 'not asked yet';
-    const running = c.running ? 'runs for ' + span((time(last.at) - time(c.running)) * 1e6) : '';
+    const asked = c.at ? between(time(c.at), time(last.at)) + ' ago, took ' + span(c.took_ns) : 'not asked yet';
+    const running = c.running ? 'runs for ' + between(time(c.running), time(last.at)) : '';
     return make('li', {}, dot(c.err ? 'bad' : c.at ? 'good' : ''), make('b', {}, c.name), make('span', {}, running || asked),
       c.err && make('p', { class: 'bad' }, c.err));
   });
@@ -156,7 +163,7 @@ function timeline() {
     const state = name === at ? 'now' : began[name] ? 'past' : '';
     let text = '';
     if (name === 'stopped') text = over ? clock(began.stopped) : '';
-    else if (began[name] && !(over && name === 'exiting')) text = span(((next || now) - began[name]) * 1e6);
+    else if (began[name] && !(over && name === 'exiting')) text = between(began[name], next || now);
     else if (name === 'exiting') text = many((last.hooks || []).filter(h => h.stage === 'exit').length, 'hook');
     const li = make('li', { class: state + (name === 'draining' ? ' wide' : ''), 'data-name': name, 'aria-current': state === 'now' ? 'step' : false },
       make('div', { class: 'head' }, make('b', {}, name), make('span', {}, text)), make('div', { class: 'track' }));
@@ -175,7 +182,7 @@ function plan(li, took, state) {
   if (l.last_call_ns > 0 && (drain < 0 || l.last_call_ns < drain)) parts.push(['last call', l.last_call_ns]);
   parts.push([drain < 0 ? 'no limit' : 'deadline', drain < 0 ? 60e9 : drain - Math.min(l.last_call_ns < 0 ? 0 : l.last_call_ns, drain), drain]);
   if (drain >= 0 && l.abort_timeout_ns > 0) parts.push(['abort', l.abort_timeout_ns]);
-  const widths = parts.map(p => Math.max(0.12, Math.sqrt(p[1] / 1e9)));
+  const widths = parts.map(p => Math.log(4 + p[1] / 50e6)); // a last call is short, and wants to be seen
   const sum = widths.reduce((a, b) => a + b, 0);
   const track = li.querySelector('.track');
   const texts = make('div', { class: 'plan' });
@@ -205,12 +212,14 @@ function story() {
   if (!last || !server) return;
   const c = last.counts;
   const parts = [];
-  const say = (...words) => parts.push(...words, ' ');
+  const say = (...words) => parts.push(...words);
   const l = server.life;
   const busy = Math.max(0, c.active - last.watching);
   if (ended === 'drained' || ended === 'cut') {
-    say(ended === 'drained' ? 'All that was awaited has been answered;' : 'The drain ended by force: what was still open has been cut;', 'exit hooks run, and the process ends.');
-    say(make('b', {}, last.report), 'When a server is here again, this page shows it.');
+    const took = time(last.at) - time(last.phases.find(p => p.phase === 'draining').at);
+    say(ended === 'drained' ? 'All that was awaited has been answered' : 'The drain ended by force: what was still open has been cut', `after ${span(took * 1e6)};`, 'exit hooks run, and the process ends.');
+    say(`Of ${many(states.reduce((n, s) => n + last.open[s], 0), 'open connection')} ${last.last_called} were closed after a last call, ${last.cut} were cut; ${many(last.told, 'response')} told to close.`);
+    say('When a server is here again, this page shows it.');
   } else if (ended === 'lost') {
     say('The server is gone, and this connection with it. When one is here again, this page shows it.');
   } else if (ended === 'unseen') {
@@ -230,10 +239,10 @@ function story() {
     if (c.idle + c.parked + c.new) rest.push(many(c.idle + c.parked + c.new, 'idle connection'));
     if ((last.work || []).length) rest.push(last.work.map(w => w.name).join(', '));
     say(rest.length ? 'Still awaited: ' + rest.join(', ') + '.' : 'Nothing more is awaited.');
-    say(`${many(last.told, 'response')} told to close, ${many(last.last_called, 'idle connection')} closed after a last call.`);
+    say(`${many(last.told, 'response')} told to close, ${many(last.last_called, 'idle connection')} closed after a last call so far.`);
   }
   if (last.starving) say('It cannot accept connections: ' + last.starving + '.');
-  $('story').replaceChildren(...parts.map((p, i) => typeof p === 'string' && i + 1 < parts.length && p !== ' ' ? p + ' ' : p));
+  $('story').textContent = parts.join(' ');
 }
 
 function tiles() {
@@ -272,15 +281,15 @@ function totals() {
 
 // The table: a column each with its key in the query, and what it shows.
 const columns = [
-  ['id', 'ID', c => c.id, 'number'],
+  ['id', 'ID', c => c.id, 'number least'],
   ['remote', 'Remote', c => c.remote === '@' ? '' : c.remote],
   ['state', 'State', c => make('span', { class: 'state', tone: c.state }, c.state)],
   ['since', 'For', c => span(c.since_ns), 'number', 'how long in its state: idle for, or busy with its request for'],
-  ['age', 'Age', c => span(c.age_ns), 'number'],
-  ['requests', 'Requests', c => c.requests.toLocaleString('en'), 'number'],
+  ['age', 'Age', c => span(c.age_ns), 'number least'],
+  ['requests', 'Requests', c => c.requests.toLocaleString('en'), 'number less'],
   ['route', 'Route', c => c.route || '', 'route'],
-  ['engine', 'Engine', c => c.multiplexed ? 'HTTP/2' : c.adopted ? 'net/http' : 'fasthttp', 'less quiet'],
-  [null, 'Parked', c => c.state === 'parked' ? 'parked' : '', 'less quiet'],
+  ['engine', 'Engine', c => c.multiplexed ? 'HTTP/2' : c.adopted ? 'net/http' : 'fasthttp', 'least quiet'],
+  [null, 'Parked', c => c.state === 'parked' ? 'parked' : '', 'least quiet'],
 ];
 const rows = new Map(); // by ID
 
@@ -311,6 +320,7 @@ function table() {
     let tr = rows.get(c.id);
     if (!tr) {
       tr = make('tr', { 'data-id': c.id }, ...columns.map(([, , , kind]) => make('td', { class: kind })));
+      tr.onanimationend = e => e.currentTarget.classList.remove('changed');
       rows.set(c.id, tr);
     }
     if (tr.dataset.state && tr.dataset.state !== c.state) {
@@ -434,7 +444,11 @@ function mark(g, x, y0, color, text) {
   g.setLineDash([]);
   g.fillStyle = color;
   g.textAlign = 'right';
-  g.fillText(text, x - 4, 14);
+  g.font = '600 11px system-ui, sans-serif';
+  g.strokeStyle = getComputedStyle(document.body).getPropertyValue('--card');
+  g.lineWidth = 4;
+  g.strokeText(text, x - 6, 14);
+  g.fillText(text, x - 6, 14);
 }
 
 // Once is a slip.
