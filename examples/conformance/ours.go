@@ -22,7 +22,6 @@ var known = map[string]string{
 	"hijack: the connection is what it was":                         "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"hijack: over TLS":                                              "it is a wrapper, whose NetConn is the *tls.Conn",
 	"control: MaxBytesReader, of which a part is read":              "who reads a part of a buffer, and no more, is taken for one that has met the limit",
-	"control: a plain request to a TLS server":                      "the connection is closed without an answer",
 	"life: ConnState of a connection that says nothing":             "the http.Server gets a connection once it has said something, unless Fresh is set",
 	"life: Shutdown without a connection":                           "the errors of Serve are lifecycle's",
 	"life: Close cuts all":                                          "the errors of Serve are lifecycle's",

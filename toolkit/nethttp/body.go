@@ -71,7 +71,7 @@ func (w *Response) LimitBody(limit int64) {
 
 // noticeTooLarge passes on what body has seen.
 func (w *Response) noticeTooLarge() {
-	if w.body.tooLarge.Swap(false) {
+	if w.body.tooLarge.Load() && w.body.tooLarge.Swap(false) {
 		one := io.NopCloser(strings.NewReader("x"))
 		_, _ = http.MaxBytesReader(w.ResponseWriter, one, 0).Read(make([]byte, 1)) // which tells it
 	}

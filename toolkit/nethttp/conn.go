@@ -36,9 +36,9 @@ type conn struct {
 
 	// http.Server may be reading what comes behind a body that its handler has left
 	// unread when it says that the connection is idle.
-	mu       sync.Mutex // guards what follows
-	resting  bool       // between two requests, or before the first
-	answered bool       // as well, and that has not been reported
+	mu       sync.Mutex  // guards what follows
+	resting  atomic.Bool // between two requests, or before the first; read without mu, too
+	answered bool        // as well, and that has not been reported
 
 	hijacked atomic.Bool // by a handler
 	deadline atomic.Bool // a handler has set one of its own for writes
@@ -66,7 +66,8 @@ func adoptedOf(nc net.Conn) *lifecycle.Adopted {
 }
 
 func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
-	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read, resting: len(read) == 0}
+	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read}
+	c.resting.Store(len(read) == 0)
 	c.fresh = s.clear && strings.HasPrefix(prefaceHead, string(read[:min(len(read), len(prefaceHead))]))
 	switch c.Conn.(type) {
 	case interface{ ConnectionState() tls.ConnectionState }:
@@ -83,11 +84,12 @@ func (c *conn) setState(st http.ConnState) {
 	defer c.mu.Unlock()
 	switch st {
 	case http.StateActive:
-		if c.resting { // it has read nothing since: the request was in its buffer
+		if c.resting.Load() { // it has read nothing since: the request was in its buffer
 			c.begin(true)
 		}
 	case http.StateIdle: // unless the next request is in its buffer; see Read
-		c.resting, c.answered = true, true
+		c.resting.Store(true)
+		c.answered = true
 	case http.StateHijacked:
 		if !c.leaving {
 			c.hijacked.Store(true)
@@ -100,7 +102,8 @@ func (c *conn) setState(st http.ConnState) {
 // begin is for the first byte of a request, and reports false if that comes too late.
 // mu is held.
 func (c *conn) begin(buffered bool) bool {
-	c.resting, c.answered = false, false
+	c.resting.Store(false)
+	c.answered = false
 	return c.adopted.Active(buffered)
 }
 
@@ -110,24 +113,38 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.room == 0 {
 		c.room = len(p)
 	}
-	ok, resting := c.beforeRead(len(p) < c.room || len(c.unread) > 0)
-	if !ok {
-		return 0, io.EOF
+	resting := c.resting.Load()
+	if resting {
+		var ok bool
+		if ok, resting = c.beforeRead(len(p) < c.room || len(c.unread) > 0); !ok {
+			return 0, io.EOF
+		}
 	}
 	body := !resting && len(p) > 1 // one byte is what http.Server reads in the background
 	if body {
 		c.adopted.AwaitBody(true)
 	}
-	n, err := c.read(p)
+	var n int
+	var err error
+	if c.fresh || len(c.unread) > 0 {
+		n, err = c.read(p)
+	} else { // without further calls, whose frames each collection of garbage would look at
+		n, err = c.Conn.Read(p)
+	}
 	if body {
 		c.adopted.AwaitBody(false)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n > 0 && c.resting && !c.begin(false) {
+	if n > 0 && c.resting.Load() && !c.beginNow() {
 		return 0, io.EOF
 	}
 	return n, err
+}
+
+// beginNow is for the first byte of a request that has just been read.
+func (c *conn) beginNow() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.resting.Load() || c.begin(false)
 }
 
 // beforeRead is told whether the begin of a request has been read already. It reports
@@ -136,7 +153,7 @@ func (c *conn) beforeRead(begun bool) (ok, resting bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !c.resting:
+	case !c.resting.Load():
 	case begun:
 		if !c.begin(true) {
 			return false, false
@@ -148,7 +165,7 @@ func (c *conn) beforeRead(begun bool) (ok, resting bool) {
 		c.answered = false
 		c.adopted.Idle()
 	}
-	return true, c.resting
+	return true, c.resting.Load()
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -199,7 +216,9 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // SetWriteDeadline is called by handlers, and by http.Server when a response is over.
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	c.deadline.Store(!t.IsZero())
+	if own := !t.IsZero(); own != c.deadline.Load() {
+		c.deadline.Store(own)
+	}
 	return c.Conn.SetWriteDeadline(t)
 }
 

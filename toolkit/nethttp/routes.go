@@ -13,8 +13,9 @@ import (
 // conflicts. It does not find them: that would take it a fifth of a microsecond and
 // some allocations, twice a request, and it needs an http.Request.
 type routes struct {
-	mux   *http.ServeMux   // nil if there are none
-	trees map[string]*node // by method, "" for any; each begins behind a path's first slash
+	mux   *http.ServeMux               // nil if there are none
+	plain map[string]map[string]*route // those that are for one path alone, by that and by method, to spare the look at trees
+	trees map[string]*node             // by method, "" for any; each begins behind a path's first slash
 }
 
 // route is a pattern with its handler.
@@ -37,7 +38,7 @@ func (t *routes) add(pattern string, h fasthttp.RequestHandler) {
 		panic("nethttp: nil handler of " + pattern)
 	}
 	if t.mux == nil {
-		t.mux, t.trees = http.NewServeMux(), map[string]*node{}
+		t.mux, t.plain, t.trees = http.NewServeMux(), map[string]map[string]*route{}, map[string]*node{}
 	}
 	t.mux.Handle(pattern, http.NotFoundHandler())
 	method, path := "", pattern
@@ -50,7 +51,14 @@ func (t *routes) add(pattern string, h fasthttp.RequestHandler) {
 	if t.trees[method] == nil {
 		t.trees[method] = new(node)
 	}
-	t.trees[method].add(path[1:], &route{h, path})
+	rt := &route{h, path}
+	t.trees[method].add(path[1:], rt)
+	if _, plain := pathOf(path); plain && !rt.goesOn() && !strings.ContainsAny(path, "{%") {
+		if t.plain[path] == nil {
+			t.plain[path] = map[string]*route{}
+		}
+		t.plain[path][method] = rt
+	}
 }
 
 func (n *node) add(path string, rt *route) {
@@ -94,6 +102,9 @@ func (n *node) child(segment string) *node {
 func (t *routes) find(method, target string) *route {
 	if t.mux == nil {
 		return nil
+	}
+	if rt := t.plain[target][method]; rt != nil {
+		return rt
 	}
 	path, ok := pathOf(target)
 	if !ok {
@@ -139,24 +150,14 @@ func pathOf(target string) (path string, plain bool) {
 		}
 		target = rest[end:]
 	}
-	path, odd := target[1:], false
-scan:
-	for i := range len(path) {
-		switch path[i] {
-		case '?':
-			path = path[:i]
-			break scan
-		case '#': // which no client sends
-			return "", false
-		case '/':
-			if i == 0 || path[i-1] == '/' {
-				return "", false
-			}
-		case '%', '.':
-			odd = true
-		}
+	path = target[1:]
+	if end := strings.IndexByte(path, '?'); end >= 0 {
+		path = path[:end]
 	}
-	if !odd {
+	switch {
+	case strings.HasPrefix(path, "/"), strings.Contains(path, "//"), strings.IndexByte(path, '#') >= 0: // no client sends the last
+		return "", false
+	case strings.IndexByte(path, '%') < 0 && strings.IndexByte(path, '.') < 0:
 		return path, true
 	}
 	if strings.Contains(path, "%") {
