@@ -176,7 +176,7 @@ func TestConsoleOnATerminal(t *testing.T) {
 		time.Sleep(time.Second)
 		text = c.text()
 		end := text[strings.LastIndex(text, wrapOn)+len(wrapOn):]
-		if !strings.HasPrefix(end, eraseLine) || !strings.Contains(end, "cause") || !strings.HasSuffix(end, "exit code  0\n") {
+		if !strings.Contains(text, eraseLine+wrapOff+wrapOn) || !strings.Contains(end, "INF server exiting") || !strings.Contains(end, "cause") || !strings.HasSuffix(end, "exit code  0\n") {
 			t.Errorf("the end is %q", end)
 		}
 	})

@@ -71,6 +71,9 @@ func (s *Server) logPhase(e lifecycle.Event) {
 		s.logReport(s.Report())
 		return
 	}
+	if e.Phase == lifecycle.PhaseExiting && s.console.isTerminal() {
+		s.console.show("") // until there is something to await once more
+	}
 	l := s.log.Info()
 	if e.Name != "" {
 		l = l.Str("cause", e.Name)
