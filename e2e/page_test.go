@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -117,7 +118,9 @@ func TestPageShowsAForcedEnd(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", func(b *toolkit.Builder) { b.DrainTimeout(time.Second).AbortTimeout(0) })
 	b := open(t, s.page())
 	b.until(phase + " === 'ready'")
-	s.Go("job", func(ctx context.Context) { <-ctx.Done() })
+	end := make(chan struct{})
+	defer close(end)
+	s.Go("job", func(context.Context) { <-end })
 	s.Drain()
 	b.until(phase + " === 'draining'")
 	b.until("document.querySelector('#work').textContent.includes('job')")
@@ -125,7 +128,10 @@ func TestPageShowsAForcedEnd(t *testing.T) {
 	if story := b.eval("document.querySelector('#story').textContent"); !strings.Contains(story, "by force") {
 		t.Error(story)
 	}
-	_ = s.wait()
+	if err := s.wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
+		t.Error(err)
+	}
+	b.wantQuiet(s.page(), "Failed to load resource: net::ERR_CONNECTION_REFUSED")
 }
 
 // Another site's page can neither read what the page shows nor begin the drain.
