@@ -247,7 +247,8 @@ const segmentInterval = 20 * time.Millisecond
 // when to look again.
 func (s *Server) endIdleConns() (next time.Duration) {
 	now := s.now()
-	next = s.endParkedConns(s.lastCallOver)
+	ended, next := s.endParkedConns(s.lastCallOver)
+	s.lastCalled.Add(ended)
 	if s.kept.len() > 0 {
 		s.sweepKept(s.kept.len())
 		next = min(next, now+keptInterval)

@@ -409,19 +409,17 @@ func (s *Server) idleTimeoutOver(since time.Duration) time.Duration {
 
 // endParkedConns ends the parked connections whose time is over and that have nothing
 // pending. over says when that is, and rises with when they became idle. It returns
-// when to look again.
-func (s *Server) endParkedConns(over func(since time.Duration) time.Duration) (next time.Duration) {
+// how many those were, and when to look again.
+func (s *Server) endParkedConns(over func(since time.Duration) time.Duration) (ended int64, next time.Duration) {
 	now := s.now()
 	for _, p := range s.parkedUntil(now, over, &next) {
 		if !s.parking.takeIf(p, func() bool { return look(uintptr(p.fd)) != inputSome }) {
 			continue // it is being resumed, or will be at once
 		}
-		if s.phases.load() >= PhaseDraining {
-			s.lastCalled.Add(1)
-		}
+		ended++
 		s.dropParked(p)
 	}
-	return next
+	return ended, next
 }
 
 // parkedUntil returns the parked connections whose time is over, and in next when

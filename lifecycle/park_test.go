@@ -559,3 +559,21 @@ func TestParkedConnectionsCountForLimits(t *testing.T) {
 		}
 	}
 }
+
+// A parked connection whose idle timeout is over during the drain has had no last call.
+func TestParkedIdleTimeoutInTheDrain(t *testing.T) {
+	h := quiet(hello)
+	h.IdleTimeout = 100 * time.Millisecond
+	r := runTCP(t, &Server{HTTP: h, ParkAfter: time.Millisecond, LastCall: UntilIdle})
+	c := r.dial()
+	c.get("/")
+	r.untilParked(1)
+	r.Drain()
+	c.wantEOF()
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	if report := r.Report(); report.LastCalled != 0 || report.Open.Parked != 1 {
+		t.Errorf("%d last-called, open %v", report.LastCalled, report.Open)
+	}
+}
