@@ -21,9 +21,9 @@ import (
 //	Active -> Enter -> (handler) -> Leave -> Idle -> Active -> ...
 //
 // It ends with Close, or goes back to fasthttp with GiveBack. One of several requests at
-// a time begins with Multiplex. What waits for a request
-// has to be in a Read: the drain ends it by a FIN to its client and an io.EOF to its
-// reader; where there is no socket, and on Windows, by a read deadline.
+// a time begins with Multiplex. What waits for a request has to be in a Read: the drain
+// ends it by a FIN to its client and an io.EOF to its reader; where there is no socket,
+// and on Windows, by a read deadline.
 type Adopted struct {
 	s *Server
 	c *conn
@@ -306,9 +306,7 @@ func (a *Adopted) GiveBack(unread []byte) {
 		c.rest(s.now())
 		s.noticeIdle()
 	}
-	if s.connState != nil {
-		s.connState(c.Conn, fasthttp.StateNew)
-	}
+	s.tellState(c.Conn, fasthttp.StateNew)
 	go func() {
 		// fasthttp would wait as on a new connection: for its read timeout, not for the
 		// idle one.

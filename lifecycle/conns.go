@@ -417,19 +417,25 @@ func (s *Server) setConnState(nc net.Conn, st fasthttp.ConnState) {
 		}
 	case fasthttp.StateHijacked: // it comes late; see trackHijack
 	case fasthttp.StateClosed:
-		if s.connState != nil { // before a parked one comes back as another
-			s.connState(nc, st)
-		}
+		s.tellState(nc, st) // before a parked one comes back as another
 		if c := s.conns.get(nc); c != nil {
 			s.removeConn(c)
 		}
 		return
 	}
+	s.tellState(nc, st)
+	if st != fasthttp.StateHijacked {
+		return
+	}
+	if c := s.conns.get(nc); c != nil && c.letGo != nil {
+		close(c.letGo)
+	}
+}
+
+// tellState tells the user's ConnState, if there is one.
+func (s *Server) tellState(nc net.Conn, st fasthttp.ConnState) {
 	if s.connState != nil {
 		s.connState(nc, st)
-		if c := s.conns.get(nc); st == fasthttp.StateHijacked && c != nil && c.letGo != nil {
-			close(c.letGo)
-		}
 	}
 }
 

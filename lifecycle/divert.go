@@ -56,9 +56,7 @@ func (s *Server) serveConn(nc net.Conn) {
 
 // divert gives a connection to who serves it in fasthttp's place.
 func (s *Server) divert(c *conn, unread []byte) {
-	if s.connState != nil {
-		s.connState(c.Conn, fasthttp.StateHijacked)
-	}
+	s.tellState(c.Conn, fasthttp.StateHijacked)
 	if len(unread) > 0 {
 		s.activate(c, s.now())
 	}
@@ -68,13 +66,9 @@ func (s *Server) divert(c *conn, unread []byte) {
 // replayNew returns what stands for a connection of which something has been read. For
 // HTTP.ConnState it is as one that was parked.
 func (s *Server) replayNew(c *conn, unread []byte) net.Conn {
-	if s.connState != nil {
-		s.connState(c.Conn, fasthttp.StateClosed)
-	}
+	s.tellState(c.Conn, fasthttp.StateClosed)
 	c = s.replay(c, unread)
-	if s.connState != nil {
-		s.connState(c.Conn, fasthttp.StateNew)
-	}
+	s.tellState(c.Conn, fasthttp.StateNew)
 	return c.Conn
 }
 

@@ -125,7 +125,7 @@ func (s *Server) ServeListener(ln net.Listener, config *tls.Config) error {
 	l := s.newListener(ln, config, false)
 	s.mu.Lock()
 	late := s.report.Cause != ""
-	if !late { // endListeners is yet to come, and nothingLeft waits
+	if !late { // endListeners is yet to come, and onlyWatched waits
 		s.listeners = append(s.listeners, l)
 		s.accepting.Add(1)
 	}

@@ -379,9 +379,7 @@ func (s *Server) resume(p *parked, st ConnState) {
 	if s.cutting.Load() {
 		cut(nc)
 	}
-	if s.connState != nil {
-		s.connState(nc, fasthttp.StateNew)
-	}
+	s.tellState(nc, fasthttp.StateNew)
 	s.noticeIdle()
 	go s.serveConn(nc)
 }

@@ -138,7 +138,8 @@ type Server struct {
 	// that has nothing to send is not measured, nor are hijacked and parked
 	// connections; those that are Adopted are while their handlers run, too. A client that
 	// does not read is seen in steps of what its kernel buffers, a sixteenth of its receive
-	// buffer, some 8 kB: Per should be longer than those take. The zero Rate, the default, asks for nothing. Measured as MinReadRate.
+	// buffer, some 8 kB: Per should be longer than those take. The zero Rate, the default,
+	// asks for nothing. Measured as MinReadRate.
 	MinWriteRate Rate
 
 	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened

@@ -1,9 +1,8 @@
 package toolkit
 
 import (
-	"sync"
+	"cmp"
 
-	"github.com/fasthttp/router"
 	"github.com/valyala/fasthttp"
 )
 
@@ -24,12 +23,12 @@ func (g *Group) MaxBodySize(bytes int) *Group {
 	return g
 }
 
-// bodyLimits knows the limits of routes from a request's header, as the router does from
-// the request; what they are they say by a status code, as in dispatch. nil knows of none.
-type bodyLimits struct {
-	table  *router.Router
-	probes sync.Pool // of *fasthttp.RequestCtx
-}
+// bodyLimits knows the limits of routes from a request's header: each is the number of
+// its route, or noLimit. nil knows of none.
+type bodyLimits struct{ table *numbers }
+
+// noLimit says that a route has the server's limit.
+const noLimit = -1
 
 // newBodyLimits takes the routes that the router has taken.
 func newBodyLimits(routes []route) *bodyLimits {
@@ -40,14 +39,9 @@ func newBodyLimits(routes []route) *bodyLimits {
 	if !some {
 		return nil
 	}
-	l := &bodyLimits{table: router.New()}
-	l.probes.New = func() any { return new(fasthttp.RequestCtx) }
+	l := &bodyLimits{table: newNumbers()}
 	for _, rt := range routes {
-		limit := rt.maxBody
-		if limit == 0 {
-			limit = -1 // fasthttp takes a status code of 0 for 200
-		}
-		l.table.Handle(rt.method, rt.path, func(probe *fasthttp.RequestCtx) { probe.SetStatusCode(limit) })
+		l.table.add(rt.method, rt.path, cmp.Or(rt.maxBody, noLimit))
 	}
 	return l
 }
@@ -57,14 +51,7 @@ func (l *bodyLimits) of(h *fasthttp.RequestHeader, def int) int {
 	if l == nil {
 		return def
 	}
-	says, _ := l.table.Lookup(string(h.Method()), pathOf(string(h.RequestURI())), nil)
-	if says == nil {
-		return def
-	}
-	probe := l.probes.Get().(*fasthttp.RequestCtx)
-	defer l.probes.Put(probe)
-	says(probe)
-	if limit := probe.Response.StatusCode(); limit > 0 {
+	if limit := l.table.of(string(h.Method()), string(h.RequestURI())); limit > 0 {
 		return limit
 	}
 	return def

@@ -9,12 +9,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/fasthttp/router"
 	"github.com/rs/zerolog"
-	"github.com/valyala/fasthttp"
 
 	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
@@ -61,13 +59,12 @@ type netRoute struct {
 	handler http.Handler
 }
 
-// dispatch says which server a request is for: the router's way of choosing, with the
-// native routes and those for net/http in one table.
+// dispatch says which server a request is for: the native routes and those for net/http
+// are in one table.
 type dispatch struct {
-	table    *router.Router
+	table    *numbers
 	handlers []http.Handler // of the table's routes for net/http
 	app      http.Handler   // of "/", or nil
-	probes   sync.Pool      // of *fasthttp.RequestCtx
 }
 
 // methods are those for which the router looks before it looks for any method. Routes
@@ -83,8 +80,7 @@ func (s *Server) dispatch(b *Builder, native []route, proxies *trustedProxies) (
 	if len(b.netHTTP) == 0 {
 		return nil, nil
 	}
-	d := &dispatch{table: router.New()}
-	d.probes.New = func() any { return new(fasthttp.RequestCtx) }
+	d := &dispatch{table: newNumbers()}
 	taken := map[string]bool{}
 	for _, rt := range native {
 		if rt.method != router.MethodWild {
@@ -124,30 +120,28 @@ func (s *Server) addNet(d *dispatch, taken map[string]bool, b *Builder, rt netRo
 	d.handlers = append(d.handlers, h)
 	n := isNetHTTP + len(d.handlers) - 1
 	for _, method := range methods {
-		if err := d.add(taken, method, rt.path, func(probe *fasthttp.RequestCtx) { probe.SetStatusCode(n) }); err != nil {
+		if err := d.add(taken, method, rt.path, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// What a route in the table is for it says by the status code that it sets on a probe.
+// The numbers in the table.
 const (
-	itsNative = 1
-	isNetHTTP = 2 // and above: the number of a handler
+	isNative  = 1
+	isNetHTTP = 2 // and above: that of a handler
 )
 
-func isNative(probe *fasthttp.RequestCtx) { probe.SetStatusCode(itsNative) }
-
 // add puts a route in the table, unless it is there.
-func (d *dispatch) add(taken map[string]bool, method, path string, says fasthttp.RequestHandler) (err error) {
+func (d *dispatch) add(taken map[string]bool, method, path string, n int) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%v", v)
 		}
 	}()
 	if key := method + " " + path; !taken[key] {
-		d.table.Handle(method, path, says)
+		d.table.add(method, path, n)
 		taken[key] = true
 	}
 	return nil
@@ -155,37 +149,14 @@ func (d *dispatch) add(taken map[string]bool, method, path string, says fasthttp
 
 // route returns the handler of a request for net/http, nil for a native one.
 func (d *dispatch) route(method, target string) http.Handler {
-	says, _ := d.table.Lookup(method, pathOf(target), nil)
-	switch {
-	case says == nil:
+	switch n := d.table.of(method, target); n {
+	case 0:
 		return d.app
-	case len(d.handlers) == 0:
+	case isNative:
 		return nil
-	}
-	probe := d.probes.Get().(*fasthttp.RequestCtx)
-	defer d.probes.Put(probe)
-	says(probe)
-	if n := probe.Response.StatusCode(); n >= isNetHTTP {
+	default:
 		return d.handlers[n-isNetHTTP]
 	}
-	return nil
-}
-
-// pathOf is the path of a request's target, as the router sees it: RFC 9112, section
-// 3.2.
-func pathOf(target string) string {
-	if !strings.HasPrefix(target, "/") {
-		if _, rest, ok := strings.Cut(target, "://"); ok { // absolute-form
-			target = "/"
-			if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-				target = rest[i:]
-			}
-		}
-	}
-	if i := strings.IndexAny(target, "?#"); i >= 0 {
-		target = target[:i]
-	}
-	return target
 }
 
 // mount puts the http.Server beside what was built.

@@ -264,16 +264,11 @@ func (s *server) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	resp := &Stream{r: Response{ResponseWriter: w, conn: c}, timeout: s.WriteTimeout}
 	if h := s.Route(r.Method, r.RequestURI); h != nil {
-		asked := resp.r.requestFor(r)
-		h.ServeHTTP(resp, asked)
-		r.MultipartForm = asked.MultipartForm // whose files http.Server removes
-		if resp.r.cutShort(r) {
-			panic(http.ErrAbortHandler)
-		}
+		resp.r.serve(h, resp, r)
 	} else {
 		s.serveNativeStream(resp, r, c)
+		resp.r.begin(http.StatusOK) // as above
 	}
-	resp.r.begin(http.StatusOK) // as http.Server will, if the handler has not
 	if s.WriteTimeout > 0 && !resp.deadline {
 		_ = to.SetWriteDeadline(time.Now().Add(s.WriteTimeout)) // for what it has buffered
 	}

@@ -308,13 +308,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.natives = 0
 	resp := &Response{ResponseWriter: w, conn: c}
-	asked := resp.requestFor(r)
-	h.ServeHTTP(resp, asked)
-	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
-	if resp.cutShort(r) {
-		panic(http.ErrAbortHandler)
-	}
-	resp.begin(http.StatusOK) // as http.Server will, if the handler has not
-	resp.noticeTooLarge()
+	resp.serve(h, resp, r)
 	c.adopted.Leave()
 }

@@ -42,6 +42,18 @@ func (w *Response) RemoteAddr() net.Addr { return w.conn.RemoteAddr() }
 // Unwrap is for http.ResponseController.
 func (w *Response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// serve has h answer a request, on w or what is around it.
+func (w *Response) serve(h http.Handler, as http.ResponseWriter, r *http.Request) {
+	asked := w.requestFor(r)
+	h.ServeHTTP(as, asked)
+	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+	if w.cutShort(r) {
+		panic(http.ErrAbortHandler)
+	}
+	w.begin(http.StatusOK) // as http.Server will, if the handler has not
+	w.noticeTooLarge()
+}
+
 // begin is for when the header is about to be written.
 func (w *Response) begin(status int) {
 	if w.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
