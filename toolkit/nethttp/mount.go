@@ -80,7 +80,7 @@ type Mount struct {
 	// HTTP/2, with and without TLS, and where that is not nil, HTTP/1 alone. NextProtos
 	// of the lifecycle.Server's TLSConfig, of which a copy is made, become what net/http
 	// makes of them. HTTP2 holds, and that of another HTTP/2 server in TLSNextProto does
-	// not. HTTP/2 without TLS, beside native routes, is for sockets, and not on Windows. Required.
+	// not. Required.
 	HTTP *http.Server
 
 	// Route returns the handler of a request by its method and its target, as the
