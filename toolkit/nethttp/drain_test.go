@@ -361,31 +361,36 @@ func TestRehearsal(t *testing.T) {
 // a length, or begins after the deadline, is delivered.
 func TestContract11WhatIsCutLooksCut(t *testing.T) {
 	const size = 10
-	handlers := map[string]http.HandlerFunc{
-		"stream": func(w http.ResponseWriter, r *http.Request) {
+	handlers := map[string]func(w http.ResponseWriter, r *http.Request, entered func()){
+		"stream": func(w http.ResponseWriter, r *http.Request, entered func()) {
 			_, _ = io.WriteString(w, "begin")
 			_ = http.NewResponseController(w).Flush()
+			entered() // what begins after the deadline would be another case
 			<-r.Context().Done()
 		},
-		"buffered": func(w http.ResponseWriter, r *http.Request) {
+		"buffered": func(w http.ResponseWriter, r *http.Request, entered func()) {
 			_, _ = io.WriteString(w, "begin")
+			entered()
 			<-r.Context().Done()
 		},
-		"whole": func(w http.ResponseWriter, r *http.Request) {
+		"whole": func(w http.ResponseWriter, r *http.Request, entered func()) {
 			w.Header().Set("Content-Length", fmt.Sprint(size))
 			_, _ = io.WriteString(w, "begin")
+			entered()
 			<-r.Context().Done()
 			_, _ = io.WriteString(w, "-ends")
 		},
-		"late": func(w http.ResponseWriter, r *http.Request) {
+		"late": func(w http.ResponseWriter, r *http.Request, entered func()) {
+			entered()
 			<-r.Context().Done()
 			for range size {
 				_, _ = io.WriteString(w, "x")
 				_ = http.NewResponseController(w).Flush()
 			}
 		},
-		"empty": func(w http.ResponseWriter, r *http.Request) {
+		"empty": func(w http.ResponseWriter, r *http.Request, entered func()) {
 			w.WriteHeader(http.StatusNoContent)
+			entered()
 			<-r.Context().Done()
 		},
 	}
@@ -407,7 +412,7 @@ func TestContract11WhatIsCutLooksCut(t *testing.T) {
 					entered := make(chan struct{})
 					r := run(t, kind, app{
 						fresh: fresh,
-						net:   func(w http.ResponseWriter, r *http.Request) { close(entered); handler(w, r) },
+						net:   func(w http.ResponseWriter, r *http.Request) { handler(w, r, func() { close(entered) }) },
 						set: func(s *lifecycle.Server) {
 							s.DrainTimeout, s.AbortTimeout = time.Millisecond, end.abort
 						},
