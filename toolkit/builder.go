@@ -18,6 +18,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/lastcall-go/lastcall/lifecycle"
+	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
 // The defaults of a server built with no option set. It may face the internet:
@@ -743,7 +744,7 @@ func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
 	if b.writeTimeout > 0 {
 		handler = exemptStreams(handler)
 	}
-	return &fasthttp.Server{
+	h := &fasthttp.Server{
 		Handler:            handler,
 		TLSConfig:          tlsConfig,
 		ReadTimeout:        b.readHeaderTimeout,
@@ -760,6 +761,10 @@ func (b *Builder) newHTTP(tlsConfig *tls.Config, s *Server) *fasthttp.Server {
 		// What a client learns of the server is the application's to say.
 		NoDefaultServerHeader: true,
 	}
+	if len(b.netHTTP) > 0 {
+		h.ErrorHandler = nethttp.AnswerError // as the other server on the same port
+	}
+	return h
 }
 
 func (b *Builder) callConfigure(h *fasthttp.Server) {
