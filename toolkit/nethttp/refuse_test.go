@@ -26,7 +26,7 @@ func TestRefusalsHaveOneWording(t *testing.T) {
 		"Content-Length":      "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n",
 		"coding":              "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip\r\n\r\n",
 		"two codings":         "POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"too large":           "GET / HTTP/1.1\r\nHost: t\r\nA: " + strings.Repeat("a", 3<<10) + "\r\n" + strings.Repeat("B: "+strings.Repeat("b", 3<<10)+"\r\n", 2) + "\r\n",
+		"too large":           "GET / HTTP/1.1\r\nHost: t\r\nA: " + strings.Repeat("a", 3<<10) + "\r\n" + strings.Repeat("B: "+strings.Repeat("b", 3<<10)+"\r\n", 5) + "\r\n",
 	} {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/secure=%v", name, secure), func(t *testing.T) {
