@@ -19,14 +19,14 @@ type check struct {
 	run  func(ctx context.Context) error
 }
 
-func checkMistakes(checks []check) (errs []error) {
+func checkMistakes(checks []check) (errs mistakes) {
 	seen := map[string]bool{}
 	for _, c := range checks {
 		switch {
 		case c.run == nil:
-			errs = append(errs, fmt.Errorf("toolkit: ReadyCheck(%q): nil function", c.name))
+			errs.add("ReadyCheck(%q): nil function", c.name)
 		case seen[c.name]:
-			errs = append(errs, fmt.Errorf("toolkit: ReadyCheck(%q): given twice", c.name))
+			errs.add("ReadyCheck(%q): given twice", c.name)
 		}
 		seen[c.name] = true
 	}
