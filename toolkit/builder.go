@@ -429,10 +429,10 @@ func (b *Builder) KeepAlive(on bool) *Builder {
 //
 // With StreamRequestBody those fields have not come yet when the handler is called:
 // there, a connection ends after a chunked body that the handler has not read to its
-// end, or that had some. It ends after a CONNECT too that no hijack answers: a proxy takes what follows a 2xx for a tunnel
-// and looks at nothing in it (RFC 9110, section 9.3.6). Not seen, and left as section
-// 2.2 allows, are a bare LF behind the request line or the last chunk, and empty
-// lines before a request. net/http refuses less: it reads lines without CR, folded
+// end, or that had some. It ends after a CONNECT too that no hijack answers: a proxy
+// takes what follows a 2xx for a tunnel and looks at nothing in it (RFC 9110, section
+// 9.3.6). Not seen, and left as section 2.2 allows, are a bare LF behind the request line
+// or the last chunk, and empty lines before a request. net/http refuses less: it reads lines without CR, folded
 // ones and fragments, has Transfer-Encoding overrule Content-Length and a target's
 // authority Host, and keeps trailers apart.
 func (b *Builder) Strict(on bool) *Builder {
@@ -449,10 +449,10 @@ func (b *Builder) Logger(log zerolog.Logger) *Builder {
 }
 
 // AccessLog says whether each request gets a line in the log: at level info, where the
-// response is a 5xx at error, where MaxInFlight or LimitInFlight has refused it at warn, and of the health
-// endpoints at debug. A request that fasthttp refuses, as one with a broken header or too
-// large a body, has a line without its id, duration and size, and, unless its header could
-// be read, without method and path. The default is true.
+// response is a 5xx at error, where MaxInFlight or LimitInFlight has refused it at warn, and
+// of the health endpoints at debug. A request that fasthttp refuses, as one with a broken
+// header or too large a body, has a line without its id, duration and size, and, unless its
+// header could be read, without method and path. The default is true.
 func (b *Builder) AccessLog(on bool) *Builder {
 	b.accessLog = on
 	return b
