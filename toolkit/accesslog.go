@@ -37,7 +37,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		began := ctx.Time()
 		next(ctx)
 
-		resp, route, refused, level := answerOf(ctx)
+		resp, route, refused, level := answerForLog(ctx)
 		e := s.log.WithLevel(level)
 		if e == nil {
 			return
@@ -69,10 +69,10 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 	}
 }
 
-// answerOf is the response of a request that its handler has returned from, with what a
+// answerForLog is the response of a request that its handler has returned from, with what a
 // line about it says of it. Of one that has timed out nothing but the response is known: the
 // handler may still use the rest.
-func answerOf(ctx *fasthttp.RequestCtx) (resp *fasthttp.Response, route, refused string, level zerolog.Level) {
+func answerForLog(ctx *fasthttp.RequestCtx) (resp *fasthttp.Response, route, refused string, level zerolog.Level) {
 	level = zerolog.InfoLevel
 	resp = ctx.LastTimeoutErrorResponse()
 	if resp == nil {
