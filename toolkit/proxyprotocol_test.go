@@ -176,10 +176,7 @@ func TestProxyProtocolThenTrustedProxies(t *testing.T) {
 }
 
 func TestProxyProtocolBeforeTLS(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	r := run(t, loopback().TLS(certFiles(t, cert)).Get("/", sayRemote).ProxyProtocol("127.0.0.0/8"))
 	for _, header := range []string{headerV1, headerV2(0x21, 0x11, tcp4)} {
 		c := r.dial()
@@ -317,10 +314,7 @@ func TestBehindHAProxy(t *testing.T) {
 			}
 		})
 		t.Run(version+", TLS", func(t *testing.T) {
-			cert, err := certificate()
-			if err != nil {
-				t.Fatal(err)
-			}
+			cert := certificate()
 			r := run(t, loopback().TLS(certFiles(t, cert)).Get("/", sayRemote).ProxyProtocol("127.0.0.1"))
 			c := dialFrom(t, "127.0.0.2", haproxy(t, "tcp", r.ListenAddrs()[0].String()+" "+version))
 			local := c.LocalAddr().String()
