@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 func sayRemote(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(ctx.RemoteAddr().String()) }
@@ -239,13 +241,7 @@ func FuzzProxyHeader(f *testing.F) {
 // the test where there is none.
 func haproxy(t *testing.T, mode, server string) net.Addr {
 	t.Helper()
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := testtool.Find(t, "haproxy", "haproxy")
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // HAProxy gets it: no port to be taken meanwhile
 	if err != nil {
 		t.Fatal(err)

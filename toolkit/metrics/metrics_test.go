@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/lastcall-go/lastcall/internal/servertest"
+	"github.com/lastcall-go/lastcall/internal/testtool"
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 	"github.com/lastcall-go/lastcall/toolkit/metrics"
@@ -364,13 +364,7 @@ func TestSeriesComeUpSideBySide(t *testing.T) {
 
 // Names, types and texts are as Prometheus wants them.
 func TestPromtool(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("promtool, of Debian's prometheus, is not installed")
-	}
+	promtool := testtool.Find(t, "prometheus", "promtool")
 	r := servertest.Run(t, application())
 	exercise(r)
 	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics", "--extended")
