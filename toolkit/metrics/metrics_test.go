@@ -170,9 +170,8 @@ func TestConnections(t *testing.T) {
 	if resp := r.Get("/any"); resp.StatusCode != 429 {
 		t.Error(resp.Status)
 	}
-	for r.Counts().New > 0 { // the one that was refused may not be closed yet
-		time.Sleep(time.Millisecond)
-	}
+	// The one that was refused may not be closed yet, and the others not idle.
+	waitUntil(t, func() bool { return r.Counts() == lifecycle.Counts{Idle: 3} })
 	wantLines(t, scrape(t, c),
 		`lastcall_connections{state="active"} 1`,
 		`lastcall_connections{state="idle"} 2`,
