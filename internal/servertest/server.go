@@ -34,10 +34,13 @@ func Loopback() *toolkit.Builder { return Quiet().Addr("127.0.0.1:0") }
 // Server is a server under test.
 type Server struct {
 	*toolkit.Server
-	T    testing.TB
+	T testing.TB
+	// Memory, if set, is how Dial connects, as to an in-memory listener: it is over TCP
+	// otherwise, with Patience for each wait.
+	Memory func() (net.Conn, error)
+
 	err  error
-	done chan struct{}                  // closed when Run has returned, after err is set
-	mem  *fasthttputil.InmemoryListener // in a bubble
+	done chan struct{} // closed when Run has returned, after err is set
 }
 
 // Run starts what b builds, waits until it is ready, and ends it with the test.
@@ -74,7 +77,7 @@ func Bubble(t *testing.T, b *toolkit.Builder, f func(t *testing.T, s *Server)) {
 		b.Configure(func(h *fasthttp.Server) { h.MaxIdleWorkerDuration = time.Hour }) // so that it wakes up less often
 		mem := fasthttputil.NewInmemoryListener()
 		s := Run(t, b.Listener(mem))
-		s.mem = mem
+		s.Memory = mem.Dial
 		f(t, s)
 	})
 }
@@ -82,7 +85,7 @@ func Bubble(t *testing.T, b *toolkit.Builder, f func(t *testing.T, s *Server)) {
 // Wait waits for Run's return and returns its error.
 func (s *Server) Wait() error {
 	s.T.Helper()
-	if s.mem != nil { // in a bubble, which itself finds out about a hang
+	if s.Memory != nil { // a bubble itself finds out about a hang
 		<-s.done
 		return s.err
 	}
@@ -102,10 +105,9 @@ func (s *Server) Addr() string { return s.ListenAddrs()[0].String() }
 // Dial connects to it. The connection is closed with the test.
 func (s *Server) Dial() *Client {
 	s.T.Helper()
-	dial := func() (net.Conn, error) { return net.Dial("tcp", s.Addr()) }
-	patience := Patience
-	if s.mem != nil {
-		dial, patience = s.mem.Dial, 0
+	dial, patience := s.Memory, time.Duration(0)
+	if dial == nil {
+		dial, patience = func() (net.Conn, error) { return net.Dial("tcp", s.Addr()) }, Patience
 	}
 	nc, err := dial()
 	if err != nil {
