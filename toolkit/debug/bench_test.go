@@ -2,31 +2,29 @@ package debug
 
 import (
 	"encoding/json"
+	"io"
 	"testing"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
+
+	"github.com/lastcall-go/lastcall/internal/servertest"
 )
 
 // What one event costs, of a server with ten thousand idle connections.
 func BenchmarkEvent(b *testing.B) {
 	const n = 10_000
 	mem := fasthttputil.NewInmemoryListener()
-	builder := loopback(nil).Listener(mem).IdleTimeout(0).MaxConns(2 * n)
-	v := &view{}
-	s, err := builder.Build()
-	if err != nil {
-		b.Fatal(err)
-	}
-	v.server = s
-	r := start(b, s)
+	r := servertest.Run(b, loopback(nil).Listener(mem).IdleTimeout(0).MaxConns(2*n))
+	v := &view{server: r.Server}
 	for range n {
 		nc, err := mem.Dial()
 		if err != nil {
 			b.Fatal(err)
 		}
-		c := &client{Conn: nc, t: b}
-		c.send("GET", "/hello")
+		if _, err := io.WriteString(nc, "GET /hello HTTP/1.1\r\nHost: t\r\n\r\n"); err != nil {
+			b.Fatal(err)
+		}
 	}
 	for r.Counts().Idle < n {
 	}
