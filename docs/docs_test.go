@@ -1,7 +1,8 @@
 //go:build unix
 
 // Package docs tests the documentation: every block of Go in it is compiled, and every
-// program among them is run and drained.
+// program among them is run and drained; blocks of other languages are excerpts of files
+// that have tests of their own; commands name what there is; links lead somewhere.
 package docs
 
 import (
@@ -24,33 +25,45 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
 )
 
-// block is one of Go, with where it begins.
+// block is one of code, with its language and where it begins.
 type block struct {
-	file string
-	line int
-	code string
+	file, language string
+	line           int
+	code           string
 }
 
 func (b block) name() string {
 	return fmt.Sprintf("%s_%d", strings.TrimSuffix(filepath.Base(b.file), ".md"), b.line)
 }
 
-func blocks(t *testing.T) (all []block) {
+// pages are what people read.
+func pages(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range append(files, "../README.md") {
-		text, err := os.ReadFile(file)
+	all := map[string]string{}
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../benchmarks/*.md", "../examples/*/*.md"} {
+		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[file] = string(text)
+		}
+	}
+	return all
+}
+
+func blocks(t *testing.T) (all []block) {
+	t.Helper()
+	for file, text := range pages(t) {
 		var b *block
-		for i, line := range strings.Split(string(text), "\n") {
-			switch {
-			case b == nil && line == "```go":
-				b = &block{file: file, line: i + 1}
+		for i, line := range strings.Split(text, "\n") {
+			switch language, fence := strings.CutPrefix(line, "```"); {
+			case b == nil && fence:
+				b = &block{file: file, language: language, line: i + 1}
 			case b != nil && line == "```":
 				all = append(all, *b)
 				b = nil
@@ -81,6 +94,7 @@ var imports = map[string]string{
 	"profile":   "github.com/lastcall-go/lastcall/toolkit/profile",
 	"vars":      "github.com/lastcall-go/lastcall/toolkit/vars",
 	"noop":      "go.opentelemetry.io/otel/trace/noop",
+	"fiber":     "github.com/gofiber/fiber/v3",
 }
 
 // given is what blocks speak of, and readers have of their own.
@@ -161,16 +175,24 @@ func declared(code string) (names []string) {
 }
 
 func TestBlocks(t *testing.T) {
-	all := blocks(t)
+	all := slices.DeleteFunc(blocks(t), func(b block) bool { return b.language != "go" })
 	if len(all) < 10 {
 		t.Fatalf("%d blocks were found", len(all))
 	}
-	dir, err := os.MkdirTemp(".", "_blocks") // within the module
-	if err != nil {
-		t.Fatal(err)
+	dirs := map[string]string{}
+	for _, module := range []string{".", "../benchmarks"} {
+		dir, err := os.MkdirTemp(module, "_blocks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		dirs[module] = dir
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, b := range all {
+		module := "."
+		if strings.Contains(b.code, "fiber.") {
+			module = "../benchmarks" // which is the one that has it
+		}
 		t.Run(b.name(), func(t *testing.T) {
 			addr, err := rehearsal.FreeAddr()
 			if err != nil {
@@ -178,7 +200,7 @@ func TestBlocks(t *testing.T) {
 			}
 			source := b.source()
 			at := strings.ReplaceAll(source, `":8080"`, fmt.Sprintf("%q", addr))
-			folder := filepath.Join(dir, b.name())
+			folder := filepath.Join(dirs[module], b.name())
 			if err := os.Mkdir(folder, 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -186,7 +208,9 @@ func TestBlocks(t *testing.T) {
 				t.Fatal(err)
 			}
 			program := filepath.Join(t.TempDir(), "program")
-			if out, err := exec.Command("go", "build", "-o", program, "./"+folder).CombinedOutput(); err != nil {
+			build := exec.Command("go", "build", "-o", program, "main.go")
+			build.Dir = folder
+			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%s:%d: %v\n%s\n%s", b.file, b.line, err, out, source)
 			}
 			if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
