@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package docs tests the documentation: every block of Go in it is compiled, and every
+// Package docs tests the documentation: every block of Go in it compiles, and every
 // program among them is run and drained; blocks of other languages are excerpts of files
 // that have tests of their own; commands name what there is; links lead somewhere.
 package docs
@@ -174,49 +174,68 @@ func declared(code string) (names []string) {
 	return names
 }
 
+// program is a block that is a server.
+type program struct {
+	block
+	folder, addr string
+}
+
 func TestBlocks(t *testing.T) {
 	all := slices.DeleteFunc(blocks(t), func(b block) bool { return b.language != "go" })
 	if len(all) < 10 {
 		t.Fatalf("%d blocks were found", len(all))
 	}
-	dirs := map[string]string{}
-	for _, module := range []string{".", "../benchmarks"} {
-		dir, err := os.MkdirTemp(module, "_blocks")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		dirs[module] = dir
-	}
+	folders, programs := map[string][]string{}, []program{}
 	for _, b := range all {
 		module := "."
 		if strings.Contains(b.code, "fiber.") {
 			module = "../benchmarks" // which is the one that has it
 		}
-		t.Run(b.name(), func(t *testing.T) {
-			addr, err := rehearsal.FreeAddr()
-			if err != nil {
-				t.Fatal(err)
-			}
-			source := b.source()
-			at := strings.ReplaceAll(source, `":8080"`, fmt.Sprintf("%q", addr))
-			folder := filepath.Join(dirs[module], b.name())
-			if err := os.Mkdir(folder, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(at), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			program := filepath.Join(t.TempDir(), "program")
-			build := exec.Command("go", "build", "-o", program, "main.go")
-			build.Dir = folder
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("%s:%d: %v\n%s\n%s", b.file, b.line, err, out, source)
-			}
-			if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
-				drain(t, program, addr)
-			}
+		p := program{block: b, folder: newFolder(t, module)}
+		folders[module] = append(folders[module], "./"+filepath.Base(p.folder))
+		var err error
+		if p.addr, err = rehearsal.FreeAddr(); err != nil {
+			t.Fatal(err)
+		}
+		source := b.source()
+		at := strings.ReplaceAll(source, `":8080"`, fmt.Sprintf("%q", p.addr))
+		if err := os.WriteFile(filepath.Join(p.folder, b.name()+".go"), []byte(at), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
+			programs = append(programs, p)
+		}
+	}
+	for module, folders := range folders {
+		run(t, module, append([]string{"vet"}, folders...)...) // as the compiler does, without linking thirty programs
+	}
+	for _, p := range programs {
+		t.Run(p.name(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "program")
+			run(t, p.folder, "build", "-o", path)
+			drain(t, path, p.addr)
 		})
+	}
+}
+
+// newFolder makes a package's in a module, which no pattern of packages finds.
+func newFolder(t *testing.T, module string) string {
+	t.Helper()
+	path, err := os.MkdirTemp(module, "_block")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(path) })
+	return path
+}
+
+// run runs the go command.
+func run(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
