@@ -49,6 +49,7 @@ func TestExcerpts(t *testing.T) {
 }
 
 var (
+	fenced   = regexp.MustCompile("(?ms)^```.*?^```$")
 	inline   = regexp.MustCompile("`[^`]+`")
 	target   = regexp.MustCompile(`\bmake ([a-z0-9-]+)`)
 	goTool   = regexp.MustCompile(`\bgo (?:run|test|doc) [^#;\n` + "`" + `]*`)
@@ -72,7 +73,7 @@ func commands(t *testing.T) map[string]string {
 				}
 			}
 		}
-		for _, span := range inline.FindAllString(text, -1) {
+		for _, span := range inline.FindAllString(fenced.ReplaceAllString(text, ""), -1) {
 			all[strings.ReplaceAll(strings.Trim(span, "`"), "\n", " ")] = dir
 		}
 	}
