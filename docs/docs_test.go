@@ -174,10 +174,17 @@ func declared(code string) (names []string) {
 	return names
 }
 
+// listenAddr is where programs listen: a port that is free when they are started, not when
+// they are built.
+const listenAddr = `package main
+import "os"
+func listenAddr() string { return os.Getenv("LISTEN_ADDR") }
+`
+
 // program is a block that is a server.
 type program struct {
 	block
-	folder, addr string
+	folder string
 }
 
 func TestBlocks(t *testing.T) {
@@ -193,14 +200,12 @@ func TestBlocks(t *testing.T) {
 		}
 		p := program{block: b, folder: newFolder(t, module)}
 		folders[module] = append(folders[module], "./"+filepath.Base(p.folder))
-		var err error
-		if p.addr, err = rehearsal.FreeAddr(); err != nil {
-			t.Fatal(err)
-		}
 		source := b.source()
-		at := strings.ReplaceAll(source, `":8080"`, fmt.Sprintf("%q", p.addr))
-		if err := os.WriteFile(filepath.Join(p.folder, b.name()+".go"), []byte(at), 0o600); err != nil {
-			t.Fatal(err)
+		at := strings.ReplaceAll(source, `":8080"`, "listenAddr()")
+		for name, text := range map[string]string{b.name() + ".go": at, "addr.go": listenAddr} {
+			if err := os.WriteFile(filepath.Join(p.folder, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
 			programs = append(programs, p)
@@ -213,7 +218,7 @@ func TestBlocks(t *testing.T) {
 		t.Run(p.name(), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "program")
 			run(t, p.folder, "build", "-o", path)
-			drain(t, path, p.addr)
+			drain(t, path)
 		})
 	}
 }
@@ -240,9 +245,14 @@ func run(t *testing.T, dir string, args ...string) {
 }
 
 // drain runs a server until it is ready, and ends it.
-func drain(t *testing.T, program, addr string) {
+func drain(t *testing.T, program string) {
 	t.Helper()
+	addr, err := rehearsal.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Env = append(os.Environ(), "LISTEN_ADDR="+addr)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
