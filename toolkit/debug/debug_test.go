@@ -524,20 +524,23 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// What costs more comes less often.
+// What costs more comes less often, and so does what more ask for.
 func TestPause(t *testing.T) {
 	s, err := loopback(nil).Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := pause(s, time.Millisecond); d != interval {
+	if d := pause(s, time.Millisecond, 1); d != interval {
 		t.Error(d)
 	}
-	if d := pause(s, 200*time.Millisecond); d != 4*time.Second {
+	if d := pause(s, 200*time.Millisecond, 1); d != 4*time.Second {
+		t.Error(d)
+	}
+	if d := pause(s, 20*time.Millisecond, 16); d != 6400*time.Millisecond {
 		t.Error(d)
 	}
 	s.Drain()
-	if d := pause(s, time.Millisecond); d != drainInterval {
+	if d := pause(s, time.Millisecond, 1); d != drainInterval {
 		t.Error(d)
 	}
 }

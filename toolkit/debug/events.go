@@ -12,7 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/toolkit"
 )
 
-// maxStreams is how many may look at a time: each costs up to a twentieth of a CPU.
+// maxStreams is how many may look at a time. The more do, the rarer events may be: see share.
 const maxStreams = 16
 
 // streams counts those who look.
@@ -62,7 +62,7 @@ func (v *view) stream(w *bufio.Writer, q query, over <-chan struct{}) error {
 		if err := snap.send(w); err != nil || snap.End != "" {
 			return err // the client has gone, or all is said
 		}
-		next.Reset(pause(v.server, snap.took))
+		next.Reset(pause(v.server, snap.took, v.streams.len()))
 		past, end := snap.last, ""
 		select {
 		case <-next.C:
@@ -90,10 +90,12 @@ func (v *view) end(over <-chan struct{}) string {
 
 // send sends an event.
 func (s *snapshot) send(w *bufio.Writer) error {
+	began := time.Now()
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
+	s.took += time.Since(began)
 	if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 	kept          = 5 * time.Minute
 )
 
-// share of a CPU that each of counting, and an open page, may take at most: one in so many.
+// share of a CPU that each of counting, and all open pages, may take at most: one in so many.
 const share = 20
 
 // point is how many connections were in each state, and when.
@@ -74,16 +74,16 @@ func (h *history) count(s *toolkit.Server) {
 		if !h.add(p) {
 			return
 		}
-		next.Reset(pause(s, time.Since(began)))
+		next.Reset(pause(s, time.Since(began), 1))
 	}
 }
 
-// pause is how long to wait after something that has taken so long.
-func pause(s *toolkit.Server, took time.Duration) time.Duration {
+// pause is how long to wait after something that has taken so long, and that so many do.
+func pause(s *toolkit.Server, took time.Duration, of int) time.Duration {
 	if s.Phase() >= lifecycle.PhaseDraining {
-		return max(drainInterval, share*took)
+		return max(drainInterval, share*took*time.Duration(of))
 	}
-	return max(interval, share*took)
+	return max(interval, share*took*time.Duration(of))
 }
 
 // add adds a point, and forgets old ones. It reports false when nobody looks any more.

@@ -43,7 +43,7 @@ type snapshot struct {
 	Server *server `json:"server,omitempty"` // in the first event of several only
 
 	last time.Time     // of the past that is known now
-	took time.Duration // to take it
+	took time.Duration // the walk and the text
 }
 
 type inFlight struct {
@@ -85,6 +85,8 @@ type life struct {
 func (v *view) snapshot(q query, past time.Time) *snapshot {
 	s := v.server
 	v.history.look(s)
+	v.walk.Lock()
+	defer v.walk.Unlock()
 	began, report := time.Now(), s.Report()
 	snap := &snapshot{
 		At: began, Phase: s.Phase(), Phases: report.Phases, Cause: report.Cause,
