@@ -5,6 +5,8 @@
 //
 //	toolkit.New().With(debug.At("/debug/lastcall"))
 //
+// The Builder has no method for it, so that who does not import this package links nothing of it.
+//
 // The same is there as plain text (curl localhost:8080/debug/lastcall), as JSON (with Accept:
 // application/json, or ?format=json) and as server-sent events (?format=events).
 //

@@ -429,6 +429,33 @@ func TestEventsOverHTTP2(t *testing.T) {
 	}
 }
 
+// A server of nothing but a net/http application stays one: its connections are net/http's from
+// their first byte on, with a page too, which works there.
+func TestPageOfANetHTTPServer(t *testing.T) {
+	app := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "app") })
+	r := run(t, toolkit.New().Addr("127.0.0.1:0").Logger(zerolog.Nop()).LastCall(time.Millisecond).NetHTTP("/", app).With(At("/debug")))
+	if r.DivertIf != nil { // see nethttp.Mount.Fresh
+		t.Error("connections begin in fasthttp")
+	}
+	c := r.dial()
+	if resp := c.send("GET", "/other").receive("GET"); resp.text != "app" {
+		t.Errorf("%s %s", resp.Status, resp.text)
+	}
+	e := r.watch("sort=id")
+	if snap := e.until("both", func(s seen) bool { return s.ConnsOf == 2 }); !snap.Conns[1].Watches || snap.Conns[1].State != "active" {
+		t.Errorf("%+v", snap.Conns)
+	}
+	if resp := c.send("POST", "/debug", "Content-Length", "0").receive("POST"); resp.StatusCode != 202 {
+		t.Errorf("%s %s", resp.Status, resp.text)
+	}
+	if snap := e.until("the end", func(s seen) bool { return s.End != "" }); snap.End != "drained" {
+		t.Errorf("%+v", snap)
+	}
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // So many may look at a time, and each makes room when it goes.
 func TestTooManyLook(t *testing.T) {
 	r := run(t, loopback(nil).With(At("/debug")))
