@@ -307,6 +307,7 @@ func TestRows(t *testing.T) {
 		"since":    func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Since, b.Since) },
 		"remote":   func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Remote, b.Remote) },
 		"route":    func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Route, b.Route) },
+		"parked":   func(_, _ lifecycle.ConnInfo) int { return 0 },
 		"engine":   func(_, _ lifecycle.ConnInfo) int { return 0 },
 		"state": func(a, b lifecycle.ConnInfo) int {
 			return cmp.Or(cmp.Compare(slices.Index(states, a.State.String()), slices.Index(states, b.State.String())), cmp.Compare(b.Since, a.Since))

@@ -50,6 +50,7 @@ var orders = map[string]order{
 	"age":      {compare: func(a, b *row) int { return cmp.Compare(a.Age, b.Age) }},
 	"requests": {compare: func(a, b *row) int { return cmp.Compare(a.Requests, b.Requests) }},
 	"engine":   {compare: func(a, b *row) int { return cmp.Compare(engine(&a.ConnInfo), engine(&b.ConnInfo)) }},
+	"parked":   {compare: byParked},
 	"remote":   {compare: func(a, b *row) int { return bytes.Compare(a.remote, b.remote) }, remote: true},
 	"route":    {compare: func(a, b *row) int { return bytes.Compare(a.route, b.route) }, route: true},
 }
@@ -65,6 +66,17 @@ func byState(a, b *row) int {
 		return cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State))
 	}
 	return cmp.Compare(b.Since, a.Since)
+}
+
+// byParked puts first what is parked.
+func byParked(a, b *row) int {
+	switch parked := a.State == lifecycle.StateParked; {
+	case parked == (b.State == lifecycle.StateParked):
+		return 0
+	case parked:
+		return -1
+	}
+	return 1
 }
 
 // engine is what serves a connection.
@@ -86,7 +98,7 @@ func queryOf(args *fasthttp.Args) (query, error) {
 		name, desc := strings.CutPrefix(arg, "-")
 		var ok bool
 		if q.order, ok = orders[name]; !ok {
-			return q, fmt.Errorf("sort=%q: want one of id, state, since, age, requests, engine, remote, route", arg)
+			return q, fmt.Errorf("sort=%q: want one of id, state, since, age, requests, engine, parked, remote, route", arg)
 		}
 		q.desc = desc
 	}
