@@ -313,8 +313,8 @@ func (r *request) logNet(o Outcome, remote string, took time.Duration) {
 		Str("path", r.path).
 		Str("route", o.Route).
 		Int("status", o.Status).
-		Int64("bytes", o.Size).
-		Dur("duration", took).
+		Int64("bytes", o.Size)
+	r.server.took(e, "duration", took).
 		Str("remote", remote).
 		Str("request_id", r.id).
 		Msg("request")
