@@ -10,7 +10,7 @@ import (
 
 // columns is how wide a terminal is, 0 if that is not known.
 func columns(terminal *os.File) int {
-	size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ) //nolint:gosec // a descriptor
+	size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
 		return 0
 	}

@@ -143,7 +143,7 @@ func TestDrainButton(t *testing.T) {
 			if resp := r.get("/debug", append(c.headers, "Accept", "text/event-stream")...); resp.StatusCode != 403 {
 				t.Errorf("events: %s", resp.Status)
 			}
-			link := append(c.headers, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+			link := slices.Concat(c.headers, []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"})
 			if resp := r.get("/debug?format=html", link...); resp.StatusCode != 200 {
 				t.Errorf("the page: %s", resp.Status)
 			}
