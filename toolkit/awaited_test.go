@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,8 +146,8 @@ func TestDescribe(t *testing.T) {
 func TestConsoleOnATerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	var out bytes.Buffer
-	wide := 0
-	c := &console{out: &out, terminal: true, columns: func() int { return wide }}
+	var wide atomic.Int64
+	c := &console{out: &out, terminal: true, columns: func() int { return int(wide.Load()) }}
 	var g *gate
 	b := quiet().Get("/", func(ctx *fasthttp.RequestCtx) { g.handle(ctx) }).Get("/log", func(ctx *fasthttp.RequestCtx) {
 		log := Logger(ctx)
@@ -169,7 +170,7 @@ func TestConsoleOnATerminal(t *testing.T) {
 		if !strings.HasPrefix(text, eraseLine) || !strings.Contains(text, "INF a line") || lastLine(text) != lastLine(c.text()[:busyAt]) {
 			t.Errorf("a line of the log beside the last one: %q", text)
 		}
-		wide = 40
+		wide.Store(40)
 		time.Sleep(redrawInterval)
 		if last := lastLine(c.text()); last != "draining, 26.7s until the deadline | to…" {
 			t.Errorf("last line of a narrow terminal: %q", last)

@@ -1,6 +1,8 @@
 package debug
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -552,6 +555,37 @@ func TestRates(t *testing.T) {
 		}
 	})
 }
+
+// Where events are rare, something is sent in between, so that a client that has gone is noticed; what
+// is to be seen at once ends the wait.
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent bytes.Buffer
+		w := bufio.NewWriter(&sent)
+		began := time.Now()
+		if ended, err := rest(w, 2500*time.Millisecond, nil, nil); ended || err != nil || time.Since(began) != 2500*time.Millisecond || sent.String() != ":\n\n:\n\n" {
+			t.Errorf("%v, %v after %v: %q", ended, err, time.Since(began), sent.String())
+		}
+		began = time.Now()
+		if _, err := rest(bufio.NewWriter(gone{}), time.Hour, nil, nil); !errors.Is(err, io.ErrClosedPipe) || time.Since(began) != interval {
+			t.Errorf("to one that has gone: %v after %v", err, time.Since(began))
+		}
+		began = time.Now()
+		closed := make(chan struct{})
+		close(closed)
+		if ended, err := rest(w, time.Hour, closed, nil); ended || err != nil {
+			t.Errorf("when the drain begins: %v, %v", ended, err)
+		}
+		if ended, err := rest(w, time.Hour, nil, closed); !ended || err != nil || time.Since(began) != 0 {
+			t.Errorf("at the end: %v, %v after %v", ended, err, time.Since(began))
+		}
+	})
+}
+
+// gone is a client that has.
+type gone struct{}
+
+func (gone) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 // What costs more comes less often, and so does what more ask for.
 func TestPause(t *testing.T) {

@@ -34,21 +34,15 @@ type history struct {
 	counts bool       // a goroutine does
 }
 
-// look has the connections counted from now on.
-func (h *history) look(s *toolkit.Server) {
+// look returns the points after a time, and has the connections counted from now on.
+func (h *history) look(s *toolkit.Server, t time.Time) []point {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.looked = time.Now()
 	if !h.counts && s.Phase() < lifecycle.PhaseExiting {
 		h.counts = true
-		go h.count(s)
+		go h.count(s) // which waits for mu
 	}
-}
-
-// since returns the points after a time.
-func (h *history) since(t time.Time) []point {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	i := len(h.points)
 	for i > 0 && h.points[i-1].At.After(t) {
 		i--
