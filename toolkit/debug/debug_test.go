@@ -205,6 +205,9 @@ func TestSnapshot(t *testing.T) {
 		PreExit("last", func(context.Context) error { return nil })
 	r := run(t, b)
 	r.get("/readyz")
+	for r.Counts().Total() > 0 { // its connection
+		time.Sleep(time.Millisecond)
+	}
 	busy := r.dial().send("GET", "/slow/x?secret")
 	for r.Counts().Active == 0 {
 		time.Sleep(time.Millisecond)
