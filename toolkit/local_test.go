@@ -96,19 +96,7 @@ func TestLocalOnlyOverUnixSocket(t *testing.T) {
 // that are installed do when they are told nothing.
 func TestLocalOnlyBehindProxies(t *testing.T) {
 	for _, p := range []proxy{
-		{"nginx", proxies[1].args, `
-daemon off;
-master_process off;
-pid %[1]s/pid;
-error_log stderr crit;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[1]s/body;
-	proxy_temp_path %[1]s/proxy;
-	fastcgi_temp_path %[1]s/fastcgi;
-	uwsgi_temp_path %[1]s/uwsgi;
-	scgi_temp_path %[1]s/scgi;
+		{"nginx", proxies[1].args, nginxHead + `
 	server {
 		listen unix:%[1]s/in;
 		location / { proxy_pass http://%[2]s; }
