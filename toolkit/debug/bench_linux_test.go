@@ -2,6 +2,7 @@ package debug
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ func BenchmarkWatched(b *testing.B) {
 							if err != nil {
 								return
 							}
-							if len(line) > 1 {
+							if strings.HasPrefix(line, "data:") {
 								events.Add(1)
 							}
 							sent.Add(int64(len(line)))
