@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -280,19 +281,25 @@ func (c *conn) cut() {
 
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {
+	var room [len(c.route)]byte
+	return string(c.appendRoute(room[:0]))
+}
+
+// appendRoute appends the request under way, if there is one.
+func (c *conn) appendRoute(b []byte) []byte {
 	for {
 		word := c.word.Load()
 		if word&flagRoute == 0 {
-			return ""
+			return b
 		}
 		if word&flagRead == 0 && c.word.CompareAndSwap(word, word|flagRead) {
 			break
 		}
 		runtime.Gosched()
 	}
-	route := string(c.route[:c.routeLen])
+	b = append(b, c.route[:c.routeLen]...)
 	c.word.And(^uint64(flagRead))
-	return route
+	return b
 }
 
 // info is all but what takes more than a few loads: addresses and the route.
@@ -311,10 +318,20 @@ func (c *conn) info(now time.Duration) ConnInfo {
 }
 
 func addrString(a net.Addr) string {
-	if a == nil {
-		return ""
+	var room [64]byte
+	return string(appendAddr(room[:0], a))
+}
+
+// appendAddr appends an address as its String has it, which allocates for each part.
+func appendAddr(b []byte, a net.Addr) []byte {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp != nil && tcp.IP != nil {
+		at := tcp.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).AppendTo(b)
 	}
-	return a.String()
+	if a == nil {
+		return b
+	}
+	return append(b, a.String()...)
 }
 
 // observe puts the table between fasthttp and the user's server settings: it
@@ -511,6 +528,23 @@ func (o OpenConn) Info() (info ConnInfo, open bool) {
 	info.Remote, info.Local = addrString(o.conn.remoteAddr()), addrString(o.conn.LocalAddr())
 	info.Route = o.conn.currentRoute()
 	return info, o.conn.state() != StateClosed
+}
+
+// AppendRemote appends to b the client's address, as Info has it, and returns what that is
+// then: to look at all of them allocates nothing, save for parked ones.
+func (o OpenConn) AppendRemote(b []byte) []byte {
+	if o.parked != nil {
+		return append(b, o.s.parkedRemote(o.parked)...)
+	}
+	return appendAddr(b, o.conn.remoteAddr())
+}
+
+// AppendRoute appends to b the route, as Info has it.
+func (o OpenConn) AppendRoute(b []byte) []byte {
+	if o.parked != nil {
+		return b
+	}
+	return o.conn.appendRoute(b)
 }
 
 // EachConn calls yield for each open connection, in no order, until it returns false. It

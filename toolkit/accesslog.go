@@ -62,7 +62,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if proxied.IsValid() {
 			remote = proxied
 		}
-		e.Dur("duration", time.Since(began)).
+		s.took(e, "duration", time.Since(began)).
 			Stringer("remote", remote).
 			Bytes("request_id", id).
 			Msg("request")

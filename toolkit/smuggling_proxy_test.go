@@ -30,6 +30,22 @@ type proxy struct {
 	config string
 }
 
+// nginxHead has nginx run below the test, with its files in its directory.
+const nginxHead = `
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log stderr crit;
+events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+`
+
 // Each writes on every request that it forwards what it takes it for, in place of
 // what a client may have put there, and has one connection to the server, which it
 // shares among its clients. Whoever waits for the rest of a request is let go soon.
@@ -52,19 +68,7 @@ frontend in
 backend out
 	server one %[2]s maxconn 1 pool-max-conn 1
 `},
-	{"nginx", func(config string) []string { return []string{"-c", config} }, `
-daemon off;
-master_process off;
-pid %[1]s/pid;
-error_log stderr crit;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[1]s/body;
-	proxy_temp_path %[1]s/proxy;
-	fastcgi_temp_path %[1]s/fastcgi;
-	uwsgi_temp_path %[1]s/uwsgi;
-	scgi_temp_path %[1]s/scgi;
+	{"nginx", func(config string) []string { return []string{"-c", config} }, nginxHead + `
 	client_header_timeout 300ms;
 	client_body_timeout 300ms;
 	underscores_in_headers on;

@@ -1,6 +1,8 @@
 package debug
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -143,7 +146,8 @@ func TestDrainButton(t *testing.T) {
 			if resp := r.Get("/debug", append(c.headers, "Accept", "text/event-stream")...); resp.StatusCode != 403 {
 				t.Errorf("events: %s", resp.Status)
 			}
-			if resp := r.Get("/debug?format=html", c.headers...); resp.StatusCode != 200 { // as by a link
+			link := slices.Concat(c.headers, []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"})
+			if resp := r.Get("/debug?format=html", link...); resp.StatusCode != 200 {
 				t.Errorf("the page: %s", resp.Status)
 			}
 		})
@@ -311,6 +315,7 @@ func TestRows(t *testing.T) {
 		"since":    func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Since, b.Since) },
 		"remote":   func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Remote, b.Remote) },
 		"route":    func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Route, b.Route) },
+		"parked":   func(_, _ lifecycle.ConnInfo) int { return 0 },
 		"engine":   func(_, _ lifecycle.ConnInfo) int { return 0 },
 		"state": func(a, b lifecycle.ConnInfo) int {
 			return cmp.Or(cmp.Compare(slices.Index(states, a.State.String()), slices.Index(states, b.State.String())), cmp.Compare(b.Since, a.Since))
@@ -434,6 +439,33 @@ func TestEventsOverHTTP2(t *testing.T) {
 	}
 }
 
+// A server of nothing but a net/http application stays one: its connections are net/http's from
+// their first byte on, with a page too, which works there.
+func TestPageOfANetHTTPServer(t *testing.T) {
+	app := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "app") })
+	r := run(t, servertest.Loopback().NetHTTP("/", app).With(At("/debug")))
+	if r.DivertIf != nil { // see nethttp.Mount.Fresh
+		t.Error("connections begin in fasthttp")
+	}
+	c := r.Dial()
+	if resp := c.Get("/other"); resp.Text != "app" {
+		t.Errorf("%s %s", resp.Status, resp.Text)
+	}
+	e := r.watch("sort=id")
+	if snap := e.until("both", func(s seen) bool { return s.ConnsOf == 2 }); !snap.Conns[1].Watches || snap.Conns[1].State != "active" {
+		t.Errorf("%+v", snap.Conns)
+	}
+	if resp := c.Do("POST", "/debug", ""); resp.StatusCode != 202 {
+		t.Errorf("%s %s", resp.Status, resp.Text)
+	}
+	if snap := e.until("the end", func(s seen) bool { return s.End != "" }); snap.End != "drained" {
+		t.Errorf("%+v", snap)
+	}
+	if err := r.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // So many may look at a time, and each makes room when it goes.
 func TestTooManyLook(t *testing.T) {
 	r := run(t, loopback(nil).With(At("/debug")))
@@ -532,20 +564,54 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// What costs more comes less often.
+// Where events are rare, something is sent in between, so that a client that has gone is noticed; what
+// is to be seen at once ends the wait.
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent bytes.Buffer
+		w := bufio.NewWriter(&sent)
+		began := time.Now()
+		if ended, err := rest(w, 2500*time.Millisecond, nil, nil); ended || err != nil || time.Since(began) != 2500*time.Millisecond || sent.String() != ":\n\n:\n\n" {
+			t.Errorf("%v, %v after %v: %q", ended, err, time.Since(began), sent.String())
+		}
+		began = time.Now()
+		if _, err := rest(bufio.NewWriter(gone{}), time.Hour, nil, nil); !errors.Is(err, io.ErrClosedPipe) || time.Since(began) != interval {
+			t.Errorf("to one that has gone: %v after %v", err, time.Since(began))
+		}
+		began = time.Now()
+		closed := make(chan struct{})
+		close(closed)
+		if ended, err := rest(w, time.Hour, closed, nil); ended || err != nil {
+			t.Errorf("when the drain begins: %v, %v", ended, err)
+		}
+		if ended, err := rest(w, time.Hour, nil, closed); !ended || err != nil || time.Since(began) != 0 {
+			t.Errorf("at the end: %v, %v after %v", ended, err, time.Since(began))
+		}
+	})
+}
+
+// gone is a client that has.
+type gone struct{}
+
+func (gone) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// What costs more comes less often, and so does what more ask for.
 func TestPause(t *testing.T) {
 	s, err := loopback(nil).Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := pause(s, time.Millisecond); d != interval {
+	if d := pause(s, time.Millisecond, 1); d != interval {
 		t.Error(d)
 	}
-	if d := pause(s, 200*time.Millisecond); d != 4*time.Second {
+	if d := pause(s, 200*time.Millisecond, 1); d != 4*time.Second {
+		t.Error(d)
+	}
+	if d := pause(s, 20*time.Millisecond, 16); d != 6400*time.Millisecond {
 		t.Error(d)
 	}
 	s.Drain()
-	if d := pause(s, time.Millisecond); d != drainInterval {
+	if d := pause(s, time.Millisecond, 1); d != drainInterval {
 		t.Error(d)
 	}
 }

@@ -114,7 +114,7 @@ func TestAttributes(t *testing.T) {
 		want               []string // that differ
 	}{
 		{"GET", "/books/7?q=a&sig=secret", "GET /books/{id}", []string{"http.route=/books/{id}", "url.path=/books/7", "url.query=q=a&sig=REDACTED"}},
-		{"GET", "/net/books/7?q=a&sig=secret", "GET /net/books/{id}", []string{"http.route=/net/books/{id}", "url.path=/net/books/7", "url.query=q=a&sig=REDACTED"}},
+		{"GET", "/net/books/7?q=a&X-Amz-Security-Token=secret", "GET /net/books/{id}", []string{"http.route=/net/books/{id}", "url.path=/net/books/7", "url.query=q=a&X-Amz-Security-Token=REDACTED"}},
 	} {
 		ask(t, r, tt.method, tt.path, "User-Agent", "tester", "Host", "books.example:8080")
 		s := one(t, spans)
