@@ -149,7 +149,7 @@ func TestStatic(t *testing.T) {
 	}
 	r.finish()
 	for _, line := range l.lines(t, "request") {
-		if large := line["path"] == "/assets/large.bin"; line["status"] == 200.0 && (line["stream"] != nil) != large {
+		if streamed := line["path"] == "/assets/large.bin" || line["path"] == "/assets/empty.txt"; line["status"] == 200.0 && (line["stream"] != nil) != streamed {
 			t.Errorf("access log: %v", line)
 		}
 	}
@@ -397,7 +397,7 @@ func TestStaticWhileFilesAreReplaced(t *testing.T) {
 			}
 		})
 	}
-	for n := range 300 {
+	for n := range 100 {
 		replace(n)
 	}
 	close(over)
@@ -606,4 +606,61 @@ func TestStaticIsDrained(t *testing.T) {
 			t.Errorf("%s is open", file)
 		}
 	}
+}
+
+// All middleware at once around files, small and large: bodies and headers stay right, and what is
+// held in memory as it was.
+func TestStaticInMiddleware(t *testing.T) {
+	dir := site(t)
+	r := run(t, loopback().
+		Use(CORS(CORSOptions{Origins: []string{"*"}}), SecurityHeaders(nil), Compress(), ETag(), Timeout(time.Minute, "")).
+		Static("/", dir))
+	c := r.dial()
+	old, err := os.ReadFile(filepath.Join(dir, "large.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("some text. ", 1000)
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "some.txt"), []byte(text), 0o644), os.Chtimes(filepath.Join(dir, "some.txt"), changed, changed)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		plain, packed, head := c.get("/some.txt"), c.get("/some.txt", "Accept-Encoding", "gzip"), c.do("HEAD", "/some.txt", "Accept-Encoding", "gzip")
+		tag := plain.Header.Get("ETag")
+		if plain.text != text || decoded(t, packed) != text || len(packed.text) > len(text)/10 {
+			t.Fatalf("%.50s, %d bytes", plain, len(packed.text))
+		}
+		if packed.Header.Get("ETag") != "W/"+tag || packed.Header.Get("Accept-Ranges") != "" || head.ContentLength != int64(len(packed.text)) {
+			t.Errorf("%v, HEAD %v", packed.Header, head.Header)
+		}
+		for _, tt := range []struct {
+			path    string
+			headers []string
+			status  int
+			text    string
+		}{
+			{"/some.txt", []string{"If-None-Match", "W/" + tag, "Accept-Encoding", "gzip"}, 304, ""},
+			{"/some.txt", []string{"If-Match", `"x"`}, 412, ""},
+			{"/some.txt", []string{"Range", "bytes=0-3", "Accept-Encoding", "gzip"}, 206, text[:4]},
+			{"/some.txt", []string{"Range", "bytes=0-3", "If-Range", "W/" + tag}, 200, text},
+			{"/some.txt", []string{"Range", "bytes=0-3,5-6"}, 200, text}, // as RFC 9110, section 14.2, allows
+			{"/some.txt", []string{"Range", "bytes=20000-"}, 416, "Range Not Satisfiable"},
+			{"/large.bin", []string{"Accept-Encoding", "gzip"}, 200, string(old)},
+			{"/nothing", nil, 404, "Not Found"},
+			{"/docs", nil, 301, ""},
+		} {
+			got := c.get(tt.path, tt.headers...)
+			if got.StatusCode != tt.status || got.text != tt.text {
+				t.Errorf("%s %q: %.100s", tt.path, tt.headers, got)
+			}
+			h := got.Header
+			if h.Get("Access-Control-Allow-Origin") != "*" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Encoding") != "" {
+				t.Errorf("%s %q: %v", tt.path, tt.headers, h)
+			}
+			if cached := h.Get("Cache-Control") != ""; cached != (tt.status < 400 && tt.status != 301) {
+				t.Errorf("%s %q: %v", tt.path, tt.headers, h)
+			}
+		}
+	}
+	r.finish()
 }
