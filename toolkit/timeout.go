@@ -202,6 +202,16 @@ func (t *timed) context(s *Server, ctx *fasthttp.RequestCtx) context.Context {
 	return t.ctx
 }
 
+// watch is Server.Watch for a request with a time.
+func (t *timed) watch(s *Server, ctx *fasthttp.RequestCtx) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.abandoned {
+		return s.Draining()
+	}
+	return s.Server.Watch(ctx)
+}
+
 // seconds are a time for Retry-After, at least one.
 func seconds(d time.Duration) string {
 	return strconv.Itoa(max(1, int((d+time.Second-1)/time.Second)))
