@@ -41,9 +41,9 @@ type streams struct {
 	say     []byte // frames of our own, to be put in where the next one ends
 
 	mu      sync.Mutex // guards what follows
-	open    map[uint32]struct{}
-	last    uint32 // the client's highest stream
-	limit   uint32 // what the last GOAWAY said was the last one
+	open    []uint32   // in their order; a map would take more of the stack than Write's goroutine has
+	last    uint32     // the client's highest stream
+	limit   uint32     // what the last GOAWAY said was the last one
 	running []*call
 	told    time.Time // when the client was asked to open no more streams
 	knows   time.Time // when it said that it knows
@@ -87,7 +87,7 @@ func (c *streams) received(f frame) bool {
 			return false
 		}
 		c.last, c.idle = f.stream, false
-		c.open[f.stream] = struct{}{}
+		c.open = append(c.open, f.stream)
 	}
 	return true
 }
@@ -120,19 +120,16 @@ func (c *streams) sent(f frame) bool {
 		return true // http.Server waits for a second, and closes then
 	}
 	c.limit = min(c.limit, binary.BigEndian.Uint32(f.payload[:])&maxStream)
-	for id := range c.open {
-		if id > c.limit { // it will not be handled
-			delete(c.open, id)
-		}
-	}
+	handled, _ := slices.BinarySearch(c.open, c.limit+1)
+	c.open = c.open[:handled] // the others will not be
 	c.rest()
 	return true
 }
 
 // endStream is for a stream of which nothing more will be sent. mu is held.
 func (c *streams) endStream(id uint32) {
-	if _, was := c.open[id]; was {
-		delete(c.open, id)
+	if i, was := slices.BinarySearch(c.open, id); was {
+		c.open = slices.Delete(c.open, i, i+1)
 		c.rest()
 	}
 }
@@ -165,9 +162,27 @@ func (c *streams) isLeaving() bool {
 	return c.leaving
 }
 
-// Write is called by one goroutine of the http.Server at a time.
-func (c *streams) Write(p []byte) (written int, err error) {
+// Write is called by one goroutine of the http.Server at a time. That is a new one for
+// each frame: with frames as small as these its first stack is large enough.
+func (c *streams) Write(p []byte) (int, error) {
 	c.writing.Lock()
+	if len(c.say) > 0 {
+		return c.writeAndSpeak(p)
+	}
+	n, err := c.Conn.Write(p)
+	c.wrote(p[:n])
+	return n, err
+}
+
+// wrote is for the end of a Write.
+func (c *streams) wrote(p []byte) {
+	c.out.follow(p, nil, c.sent)
+	c.writing.Unlock()
+}
+
+// writeAndSpeak is a Write where there are frames of our own. writing is held, and given
+// back.
+func (c *streams) writeAndSpeak(p []byte) (written int, err error) {
 	defer c.writing.Unlock()
 	for written < len(p) {
 		part := p[written:]
