@@ -111,27 +111,40 @@ func (c *streams) sent(f frame) bool {
 		return true
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if ends {
 		c.endStream(f.stream)
-		return true
+	} else {
+		c.sentGoAway(f)
 	}
+	c.mu.Unlock()
+	return true
+}
+
+// sentGoAway is sent for that frame. mu is held.
+func (c *streams) sentGoAway(f frame) {
 	if binary.BigEndian.Uint32(f.payload[4:]) != noError {
-		return true // http.Server waits for a second, and closes then
+		return // http.Server waits for a second, and closes then
 	}
 	c.limit = min(c.limit, binary.BigEndian.Uint32(f.payload[:])&maxStream)
 	handled, _ := slices.BinarySearch(c.open, c.limit+1)
 	c.open = c.open[:handled] // the others will not be
 	c.rest()
-	return true
 }
 
 // endStream is for a stream of which nothing more will be sent. mu is held.
 func (c *streams) endStream(id uint32) {
-	if i, was := slices.BinarySearch(c.open, id); was {
-		c.open = slices.Delete(c.open, i, i+1)
+	if open := without(c.open, id); len(open) < len(c.open) {
+		c.open = open
 		c.rest()
 	}
+}
+
+// without removes a stream from those in a list.
+func without(open []uint32, id uint32) []uint32 {
+	if i, is := slices.BinarySearch(open, id); is {
+		return slices.Delete(open, i, i+1)
+	}
+	return open
 }
 
 // rest is for when a request may have been the last one that is under way. mu is held.
@@ -163,21 +176,17 @@ func (c *streams) isLeaving() bool {
 }
 
 // Write is called by one goroutine of the http.Server at a time. That is a new one for
-// each frame: with frames as small as these its first stack is large enough.
+// each frame, whose first stack is just large enough: what is called here, down to
+// adopted.Idle, does with little of it, and without a defer.
 func (c *streams) Write(p []byte) (int, error) {
 	c.writing.Lock()
 	if len(c.say) > 0 {
 		return c.writeAndSpeak(p)
 	}
 	n, err := c.Conn.Write(p)
-	c.wrote(p[:n])
-	return n, err
-}
-
-// wrote is for the end of a Write.
-func (c *streams) wrote(p []byte) {
-	c.out.follow(p, nil, c.sent)
+	c.out.follow(p[:n], nil, c.sent)
 	c.writing.Unlock()
+	return n, err
 }
 
 // writeAndSpeak is a Write where there are frames of our own. writing is held, and given
