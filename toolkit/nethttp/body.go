@@ -57,8 +57,8 @@ func (b *body) Close() error {
 		own = l.of
 	}
 	_, err := io.CopyN(io.Discard, own, littleLeft)
-	if err == io.EOF { //nolint:errorlint // as net/http compares it
-		err = nil
+	if err == io.EOF || err == http.ErrBodyReadAfterClose { //nolint:errorlint // as net/http compares them
+		err = nil // it may have been read and closed before the header was sent
 	}
 	return err
 }
