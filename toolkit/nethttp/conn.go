@@ -81,7 +81,6 @@ func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 // setState is told by the http.Server.
 func (c *conn) setState(st http.ConnState) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch st {
 	case http.StateActive:
 		if c.resting.Load() { // it has read nothing since: the request was in its buffer
@@ -97,6 +96,7 @@ func (c *conn) setState(st http.ConnState) {
 		}
 	default:
 	}
+	c.mu.Unlock()
 }
 
 // begin is for the first byte of a request, and reports false if that comes too late.

@@ -195,7 +195,7 @@ func (s *server) beginsHTTP2(nc net.Conn, read []byte) bool {
 func (s *server) takeHTTP2(a *lifecycle.Adopted, read []byte) *streams {
 	c := &streams{
 		Conn: a.Conn(), adopted: a, server: s, unread: read, over: make(chan struct{}),
-		limit: maxStream, idle: true, open: make(map[uint32]struct{}),
+		limit: maxStream, idle: true,
 	}
 	if nc, ok := c.Conn.(secure); ok {
 		state := nc.ConnectionState()

@@ -46,7 +46,9 @@ func (w *Response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *Response) serve(h http.Handler, as http.ResponseWriter, r *http.Request) {
 	asked := w.requestFor(r)
 	h.ServeHTTP(as, asked)
-	r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+	if asked != r {
+		r.MultipartForm = asked.MultipartForm // whose files http.Server removes
+	}
 	if w.cutShort(r) {
 		panic(http.ErrAbortHandler)
 	}
@@ -54,9 +56,15 @@ func (w *Response) serve(h http.Handler, as http.ResponseWriter, r *http.Request
 	w.noticeTooLarge()
 }
 
-// begin is for when the header is about to be written.
+// begin is for when the header is about to be written, if that has not been.
 func (w *Response) begin(status int) {
-	if w.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
+	if w.status == 0 {
+		w.beginWith(status)
+	}
+}
+
+func (w *Response) beginWith(status int) {
+	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
 	w.noticeTooLarge()
@@ -115,7 +123,7 @@ func (w *Response) Flush() { _ = w.FlushError() }
 // FlushError is what http.ResponseController calls.
 func (w *Response) FlushError() error {
 	w.begin(http.StatusOK)
-	err := http.NewResponseController(w.ResponseWriter).Flush()
+	err := w.ResponseWriter.(interface{ FlushError() error }).FlushError()
 	w.wrote(0)
 	return err
 }

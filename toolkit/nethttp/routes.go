@@ -13,23 +13,29 @@ import (
 // conflicts. It does not find them: that would take it a fifth of a microsecond and
 // some allocations, twice a request, and it needs an http.Request.
 type routes struct {
-	mux   *http.ServeMux               // nil if there are none
-	plain map[string]map[string]*route // those that are for one path alone, by that and by method, to spare the look at trees
-	trees map[string]*node             // by method, "" for any; each begins behind a path's first slash
+	mux   *http.ServeMux      // nil if there are none
+	plain map[string]byMethod // those that are for one path alone, to spare the look at the tree
+	tree  node                // behind a path's first slash
 }
 
 // route is a pattern with its handler.
 type route struct {
 	handler fasthttp.RequestHandler
+	method  string // of the pattern, "" for any
 	path    string // of the pattern
 }
+
+// byMethod are routes for the same paths. There are no others that a request of one of
+// them could be for: http.ServeMux takes no two patterns of which one has the method and
+// the other the path that is more specific.
+type byMethod []*route
 
 // node is what has been seen of a path, up to a slash.
 type node struct {
 	next map[string]*node // by the segment that follows
 	wild *node            // whatever follows: {name}
-	here *route           // the path ends here, without a slash
-	rest *route           // it goes on in any way: {name...}, or the slash at a pattern's end
+	here byMethod         // the path ends here, without a slash
+	rest byMethod         // it goes on in any way: {name...}, or the slash at a pattern's end
 }
 
 // add panics where http.ServeMux would.
@@ -38,7 +44,7 @@ func (t *routes) add(pattern string, h fasthttp.RequestHandler) {
 		panic("nethttp: nil handler of " + pattern)
 	}
 	if t.mux == nil {
-		t.mux, t.plain, t.trees = http.NewServeMux(), map[string]map[string]*route{}, map[string]*node{}
+		t.mux, t.plain = http.NewServeMux(), map[string]byMethod{}
 	}
 	t.mux.Handle(pattern, http.NotFoundHandler())
 	method, path := "", pattern
@@ -48,16 +54,10 @@ func (t *routes) add(pattern string, h fasthttp.RequestHandler) {
 	if !strings.HasPrefix(path, "/") {
 		panic(fmt.Sprintf("nethttp: a native route is for all hosts: %q", pattern))
 	}
-	if t.trees[method] == nil {
-		t.trees[method] = new(node)
-	}
-	rt := &route{h, path}
-	t.trees[method].add(path[1:], rt)
+	rt := &route{h, method, path}
+	t.tree.add(path[1:], rt)
 	if _, plain := pathOf(path); plain && !rt.goesOn() && !strings.ContainsAny(path, "{%") {
-		if t.plain[path] == nil {
-			t.plain[path] = map[string]*route{}
-		}
-		t.plain[path][method] = rt
+		t.plain[path] = append(t.plain[path], rt)
 	}
 }
 
@@ -65,7 +65,7 @@ func (n *node) add(path string, rt *route) {
 	segment, path, more := strings.Cut(path, "/")
 	switch {
 	case !more && (segment == "" || strings.HasSuffix(segment, "...}")):
-		n.rest = rt
+		n.rest = append(n.rest, rt)
 		return
 	case segment == "{$}":
 		n = n.child("")
@@ -80,7 +80,7 @@ func (n *node) add(path string, rt *route) {
 	if more {
 		n.add(path, rt)
 	} else {
-		n.here = rt
+		n.here = append(n.here, rt)
 	}
 }
 
@@ -103,17 +103,20 @@ func (t *routes) find(method, target string) *route {
 	if t.mux == nil {
 		return nil
 	}
-	if rt := t.plain[target][method]; rt != nil {
+	if rt := t.plain[target].find(method); rt != nil {
 		return rt
 	}
-	path, ok := pathOf(target)
+	path, ok := cutPath(target)
 	if !ok {
 		return nil
 	}
-	rt := t.match(method, path, false)
-	if rt != nil && rt.goesOn() && path != "" && !strings.HasSuffix(path, "/") {
+	rt := t.tree.find(method, path, false)
+	if rt == nil || !isPlain(path) { // what most are not is asked first
+		return nil
+	}
+	if rt.goesOn() && path != "" && !strings.HasSuffix(path, "/") {
 		// The pattern that ends where the path does, but for a slash, wins by a redirect.
-		to := t.match(method, path, true)
+		to := t.tree.find(method, path, true)
 		if to != nil && strings.Count(to.path, "/") == strings.Count(path, "/")+2 {
 			return nil
 		}
@@ -121,16 +124,17 @@ func (t *routes) find(method, target string) *route {
 	return rt
 }
 
-// match returns the route of a path, to the end of which a slash may be added.
-func (t *routes) match(method, path string, slash bool) *route {
-	rt := t.trees[method].find(path, slash)
-	if rt == nil && method == http.MethodHead {
-		rt = t.trees[http.MethodGet].find(path, slash)
+// find returns the route for a method, or nil.
+func (m byMethod) find(method string) (found *route) {
+	for _, rt := range m {
+		switch {
+		case rt.method == method:
+			return rt
+		case rt.method == "" && found == nil, rt.method == http.MethodGet && method == http.MethodHead:
+			found = rt
+		}
 	}
-	if rt == nil {
-		rt = t.trees[""].find(path, slash)
-	}
-	return rt
+	return found
 }
 
 // goesOn reports whether a path may be longer than the pattern.
@@ -138,10 +142,19 @@ func (rt *route) goesOn() bool {
 	return strings.HasSuffix(rt.path, "/") || strings.HasSuffix(rt.path, "...}")
 }
 
-// pathOf returns the path of a request's target without its first slash (RFC 9112,
-// section 3.2), and whether it is plain: no segment of it is empty, but for the last, nor
-// stands for dots or a slash.
+// pathOf returns the path of a request's target without its first slash, and whether it is
+// plain.
 func pathOf(target string) (path string, plain bool) {
+	path, ok := cutPath(target)
+	if !ok || !isPlain(path) {
+		return "", false
+	}
+	return path, true
+}
+
+// cutPath returns the path of a request's target without its first slash, if the target has
+// one: RFC 9112, section 3.2.
+func cutPath(target string) (path string, ok bool) {
 	if !strings.HasPrefix(target, "/") {
 		_, rest, ok := strings.Cut(target, "://")
 		end := strings.IndexAny(rest, "/?#")
@@ -154,54 +167,58 @@ func pathOf(target string) (path string, plain bool) {
 	if end := strings.IndexByte(path, '?'); end >= 0 {
 		path = path[:end]
 	}
+	return path, true
+}
+
+// isPlain reports whether no segment of a path is empty, but for the last, nor stands for
+// dots or a slash.
+func isPlain(path string) bool {
 	switch {
 	case strings.HasPrefix(path, "/"), strings.Contains(path, "//"), strings.IndexByte(path, '#') >= 0: // no client sends the last
-		return "", false
+		return false
 	case strings.IndexByte(path, '%') < 0 && strings.IndexByte(path, '.') < 0:
-		return path, true
+		return true
 	}
 	if strings.Contains(path, "%") {
 		decoded, err := url.PathUnescape(path)
 		u := url.URL{Path: decoded, RawPath: path} // which would be escaped anew if it were not so already
 		if err != nil || u.EscapedPath() != path {
-			return "", false
+			return false
 		}
 	}
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment = unescape(segment); segment == "." || segment == ".." || segment == "/" {
-			return "", false
+			return false
 		}
 	}
-	return path, true
+	return true
 }
 
-func (n *node) find(path string, slash bool) *route {
-	if n == nil {
-		return nil
-	}
+// find returns the route of a path, to the end of which a slash may be added, or nil.
+func (n *node) find(method, path string, slash bool) *route {
 	segment, path, more := strings.Cut(path, "/")
 	segment = unescape(segment)
-	if rt := n.next[segment].findBehind(path, more, slash); rt != nil {
+	if rt := n.next[segment].findBehind(method, path, more, slash); rt != nil {
 		return rt
 	}
 	if segment != "" {
-		if rt := n.wild.findBehind(path, more, slash); rt != nil {
+		if rt := n.wild.findBehind(method, path, more, slash); rt != nil {
 			return rt
 		}
 	}
-	return n.rest
+	return n.rest.find(method)
 }
 
-func (n *node) findBehind(path string, more, slash bool) *route {
+func (n *node) findBehind(method, path string, more, slash bool) *route {
 	switch {
 	case n == nil:
 		return nil
 	case more:
-		return n.find(path, slash)
+		return n.find(method, path, slash)
 	case slash:
-		return n.find("", false)
+		return n.find(method, "", false)
 	}
-	return n.here
+	return n.here.find(method)
 }
 
 // unescape is segment without its %-escapes, which pathOf has looked at.

@@ -41,9 +41,9 @@ type streams struct {
 	say     []byte // frames of our own, to be put in where the next one ends
 
 	mu      sync.Mutex // guards what follows
-	open    map[uint32]struct{}
-	last    uint32 // the client's highest stream
-	limit   uint32 // what the last GOAWAY said was the last one
+	open    []uint32   // in their order; a map would take more of the stack than Write's goroutine has
+	last    uint32     // the client's highest stream
+	limit   uint32     // what the last GOAWAY said was the last one
 	running []*call
 	told    time.Time // when the client was asked to open no more streams
 	knows   time.Time // when it said that it knows
@@ -87,7 +87,7 @@ func (c *streams) received(f frame) bool {
 			return false
 		}
 		c.last, c.idle = f.stream, false
-		c.open[f.stream] = struct{}{}
+		c.open = append(c.open, f.stream)
 	}
 	return true
 }
@@ -111,30 +111,40 @@ func (c *streams) sent(f frame) bool {
 		return true
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if ends {
 		c.endStream(f.stream)
-		return true
+	} else {
+		c.sentGoAway(f)
 	}
+	c.mu.Unlock()
+	return true
+}
+
+// sentGoAway is sent for that frame. mu is held.
+func (c *streams) sentGoAway(f frame) {
 	if binary.BigEndian.Uint32(f.payload[4:]) != noError {
-		return true // http.Server waits for a second, and closes then
+		return // http.Server waits for a second, and closes then
 	}
 	c.limit = min(c.limit, binary.BigEndian.Uint32(f.payload[:])&maxStream)
-	for id := range c.open {
-		if id > c.limit { // it will not be handled
-			delete(c.open, id)
-		}
-	}
+	handled, _ := slices.BinarySearch(c.open, c.limit+1)
+	c.open = c.open[:handled] // the others will not be
 	c.rest()
-	return true
 }
 
 // endStream is for a stream of which nothing more will be sent. mu is held.
 func (c *streams) endStream(id uint32) {
-	if _, was := c.open[id]; was {
-		delete(c.open, id)
+	if open := without(c.open, id); len(open) < len(c.open) {
+		c.open = open
 		c.rest()
 	}
+}
+
+// without removes a stream from those in a list.
+func without(open []uint32, id uint32) []uint32 {
+	if i, is := slices.BinarySearch(open, id); is {
+		return slices.Delete(open, i, i+1)
+	}
+	return open
 }
 
 // rest is for when a request may have been the last one that is under way. mu is held.
@@ -165,9 +175,23 @@ func (c *streams) isLeaving() bool {
 	return c.leaving
 }
 
-// Write is called by one goroutine of the http.Server at a time.
-func (c *streams) Write(p []byte) (written int, err error) {
+// Write is called by one goroutine of the http.Server at a time. That is a new one for
+// each frame, whose first stack is just large enough: what is called here, down to
+// adopted.Idle, does with little of it, and without a defer.
+func (c *streams) Write(p []byte) (int, error) {
 	c.writing.Lock()
+	if len(c.say) > 0 {
+		return c.writeAndSpeak(p)
+	}
+	n, err := c.Conn.Write(p)
+	c.out.follow(p[:n], nil, c.sent)
+	c.writing.Unlock()
+	return n, err
+}
+
+// writeAndSpeak is a Write where there are frames of our own. writing is held, and given
+// back.
+func (c *streams) writeAndSpeak(p []byte) (written int, err error) {
 	defer c.writing.Unlock()
 	for written < len(p) {
 		part := p[written:]

@@ -57,8 +57,10 @@ func (p *plan) newGenerator() (generator, error) {
 	switch {
 	case p.load == "go", p.load == "" && err != nil:
 		return newOwn(p.cpus.Load)
+	case p.load == "wrk" && err != nil:
+		return nil, err
 	case p.load == "wrk", p.load == "":
-		return newWrk(path, p.dir, p.cpus.Load), err
+		return newWrk(path, p.dir, p.cpus.Load)
 	}
 	return nil, fmt.Errorf("-load %q: want wrk or go", p.load)
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bufio"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -85,5 +88,35 @@ func TestReadResponse(t *testing.T) {
 		if (err != nil) != tc.err || err == nil && (ok != tc.ok || n != len(tc.in)) {
 			t.Errorf("%q: %v, %d bytes, %v", tc.in, ok, n, err)
 		}
+	}
+}
+
+func TestStreams(t *testing.T) {
+	for _, over := range []string{"h2c", "TLS"} {
+		var c client
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if c.requests.Load() == 20 {
+				c.over.Store(true)
+			}
+			_, _ = io.Copy(w, r.Body)
+		}))
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetHTTP2(over == "TLS")
+		s.Config.Protocols.SetUnencryptedHTTP2(over != "TLS")
+		if s.EnableHTTP2 = over == "TLS"; s.EnableHTTP2 {
+			s.StartTLS()
+		} else {
+			s.Start()
+		}
+		c.order = order{workload: workload{Path: "/e", Upload: 3, Streams: 2, TLS: s.EnableHTTP2}, Addr: s.Listener.Addr().String()}
+		c.request = c.bytes()
+		c.runStreams()
+		n := c.requests.Load()
+		if n < 20 || c.received.Load() != 3*n || c.connectErrors.Load()+c.readErrors.Load()+c.statusErrors.Load() > 0 {
+			t.Errorf("%s: %d requests, %d bytes, errors: %d to connect, %d to read, %d of status", over, n,
+				c.received.Load(), c.connectErrors.Load(), c.readErrors.Load(), c.statusErrors.Load())
+		}
+		s.CloseClientConnections()
+		s.Close()
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -73,7 +75,11 @@ func generate(spec string) error {
 	began := time.Now()
 	var clients sync.WaitGroup
 	for range o.Conns {
-		clients.Go(c.run)
+		if o.Streams > 0 {
+			clients.Go(c.runStreams)
+		} else {
+			clients.Go(c.run)
+		}
 	}
 	time.Sleep(o.For)
 	c.over.Store(true)
@@ -104,6 +110,59 @@ type client struct {
 	over    atomic.Bool
 
 	requests, received, connectErrors, readErrors, statusErrors atomic.Int64
+}
+
+// runStreams is one connection of HTTP/2.
+func (c *client) runStreams() {
+	t := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // our own, on loopback
+	t.Protocols.SetHTTP2(c.TLS)
+	t.Protocols.SetUnencryptedHTTP2(!c.TLS)
+	if !c.stream(t) { // before the others, so that they share its connection
+		return
+	}
+	var streams sync.WaitGroup
+	for range c.Streams {
+		streams.Go(func() {
+			for ok := true; ok && !c.over.Load(); {
+				ok = c.stream(t)
+			}
+		})
+	}
+	streams.Wait()
+}
+
+// stream is a request by HTTP/2. It reports false if that has failed.
+func (c *client) stream(t *http.Transport) bool {
+	method, body := http.MethodGet, []byte(nil)
+	if c.Upload > 0 {
+		method, body = http.MethodPost, c.request[len(c.request)-c.Upload:]
+	}
+	scheme := "http"
+	if c.TLS {
+		scheme = "https"
+	}
+	r, err := http.NewRequest(method, scheme+"://"+c.Addr+c.Path, bytes.NewReader(body))
+	if err != nil {
+		c.connectErrors.Add(1)
+		return false
+	}
+	resp, err := t.RoundTrip(r)
+	if err != nil {
+		c.connectErrors.Add(1)
+		return false
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	if err != nil {
+		c.readErrors.Add(1)
+		return false
+	}
+	if resp.StatusCode/100 != 2 || resp.ProtoMajor != 2 {
+		c.statusErrors.Add(1)
+	}
+	c.received.Add(n)
+	c.requests.Add(1)
+	return true
 }
 
 // run is one connection after the other.

@@ -15,6 +15,7 @@ type workload struct {
 	Upload   int  // a POST with a body of that many bytes; 0 is a GET
 	TLS      bool // to the contender's TLS server
 	Fresh    bool // Connection: close on each request
+	Streams  int  // that each connection has open at a time, by HTTP/2; 0 is HTTP/1
 	Net      bool // of net/http handlers: for contenders that have them
 
 	// stretch makes slots that many times as long: 1000 connections have to be
@@ -40,7 +41,7 @@ func workloads() (all []workload) {
 			})
 		}
 	}
-	return append(all,
+	all = append(all,
 		workload{Name: "pipelined/13B/64x16", Path: contract.Plain13.Path, Conns: 64, Pipeline: 16, stretch: 1},
 		workload{Name: "upload/1kB/64", Path: contract.Upload, Conns: 64, Upload: 1 << 10, stretch: 1},
 		workload{Name: "upload/1MB/16", Path: contract.Upload, Conns: 16, Upload: 1 << 20, stretch: 2},
@@ -52,6 +53,18 @@ func workloads() (all []workload) {
 		workload{Name: netGroup + "echo-2kB/64", Path: contract.NetEcho, Conns: 64, Upload: 2 << 10, Net: true, stretch: 2},
 		workload{Name: netGroup + "stream/64", Path: contract.NetStream, Conns: 64, Net: true, stretch: 2},
 	)
+	for _, name := range []string{"h2c-", "h2-"} {
+		http2 := workload{Conns: 4, Streams: 16, TLS: name == "h2-", Net: true, stretch: 2}
+		for _, one := range []struct {
+			name, path string
+			upload     int
+		}{{"hello", contract.NetHello, 0}, {"echo-2kB", contract.NetEcho, 2 << 10}, {"plain-13B", contract.Plain13.Path, 0}} {
+			http2.Name = fmt.Sprintf("%s%s%s/%dx%d", netGroup, name, one.name, http2.Conns, http2.Streams)
+			http2.Path, http2.Upload = one.path, one.upload
+			all = append(all, http2)
+		}
+	}
+	return all
 }
 
 // netGroup begins the names of the workloads of net/http handlers.

@@ -18,21 +18,28 @@ type wrk struct {
 	path string
 	dir  string // of scripts
 	cpus []int
+	own  *own // for HTTP/2, which wrk does not speak
 }
 
-func newWrk(path, dir string, cpus []int) *wrk { return &wrk{path, dir, cpus} }
+func newWrk(path, dir string, cpus []int) (*wrk, error) {
+	own, err := newOwn(cpus)
+	return &wrk{path, dir, cpus, own}, err
+}
 
 func (g *wrk) describe() string {
 	out, _ := exec.Command(g.path, "-v").CombinedOutput() //nolint:gosec // it exits with 1 after its version
 	line, _, _ := bytes.Cut(out, []byte("\n"))
 	version, _, _ := strings.Cut(string(line), " Copyright")
-	return version
+	return version + ", and an own client (Go) for HTTP/2"
 }
 
 // wrkTick is how often wrk's threads look whether they are to stop.
 const wrkTick = 100 * time.Millisecond
 
 func (g *wrk) run(w workload, s *server, d time.Duration) (load, error) {
+	if w.Streams > 0 {
+		return g.own.run(w, s, d)
+	}
 	script := filepath.Join(g.dir, "wrk.lua")
 	if err := os.WriteFile(script, []byte(wrkScript(w)), 0o600); err != nil {
 		return load{}, err

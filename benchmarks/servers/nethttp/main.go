@@ -19,7 +19,11 @@ func main() {
 		ReadTimeout:  contract.ReadTimeout,
 		WriteTimeout: contract.WriteTimeout,
 		IdleTimeout:  contract.IdleTimeout,
+		Protocols:    new(http.Protocols),
 	}
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetHTTP2(true)
+	s.Protocols.SetUnencryptedHTTP2(true) // which mounted has by default
 	go func() {
 		var err error
 		if o.TLS() {
