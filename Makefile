@@ -100,7 +100,7 @@ rehearse: ## count the requests that ROUNDS (200) shutdowns lose, beside fasthtt
 RESTARTS ?= 20
 
 .PHONY: e2e
-e2e: ## RESTARTS (20) rolling restarts behind real proxies, and no request may fail; the live page in Chromium
+e2e: ## RESTARTS (20) rolling restarts behind real proxies, and no request may fail; the live page in Chromium; the Kubernetes manifest
 	go test -count=1 -v -run RollingRestarts ./examples/haproxy -restarts $(RESTARTS)
 	cd e2e && go test -count=1 ./...
 
