@@ -100,7 +100,7 @@ func TestLooksFull(t *testing.T) {
 	s.Go(long, func(ctx context.Context) { <-ctx.Done() })
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	for i := range 30 {
-		nc, err := from.Dial("tcp", s.addr())
+		nc, err := from.Dial("tcp", s.Addr())
 		if err != nil {
 			t.Skip(err) // not every system has that address
 		}
@@ -125,7 +125,7 @@ func TestLooksFull(t *testing.T) {
 // Where the connection is gone, and not by a drain, the page says so, and comes back.
 func TestPageLosesItsConnection(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", nil)
-	way := between(t, s.addr())
+	way := between(t, s.Addr())
 	b := open(t, "http://"+way.Addr().String()+path)
 	b.until(phase + " === 'ready'")
 	way.cut()

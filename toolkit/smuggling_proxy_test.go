@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 // proxy is one that people put in front of a server.
@@ -92,20 +94,7 @@ backend out
 // start runs the proxy until the test's end, and returns where it listens.
 func (p proxy) start(t *testing.T, server net.Addr) net.Addr {
 	t.Helper()
-	binary, err := exec.LookPath(p.name)
-	if err != nil {
-		for _, dir := range []string{"/usr/sbin/", "/usr/local/sbin/"} { // not in every user's path
-			if _, err := os.Stat(dir + p.name); err == nil {
-				binary = dir + p.name
-			}
-		}
-	}
-	switch {
-	case binary == "" && os.Getenv("CI") == "true":
-		t.Fatalf("%s is not installed: .ci/run does that", p.name)
-	case binary == "":
-		t.Skipf("%s is not installed: apt-get install %[1]s", p.name)
-	}
+	binary := testtool.Find(t, p.name, p.name)
 	dir := t.TempDir()
 	addr := &net.UnixAddr{Name: filepath.Join(dir, "in"), Net: "unix"}
 	config := filepath.Join(dir, "config")

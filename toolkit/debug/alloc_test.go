@@ -12,7 +12,7 @@ import (
 // However many connections there are, an event allocates for those that it shows.
 func TestAllocIsForRowsAlone(t *testing.T) {
 	const limit, each = 10, 16 // for a row, and what more there is in an event
-	v := &view{server: crowd(t, 2_000).Server}
+	v := &view{server: crowd(t, 2_000).Server.Server}
 	for _, query := range queries() {
 		var args fasthttp.Args
 		args.Parse(query + "&limit=10")

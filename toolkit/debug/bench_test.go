@@ -3,6 +3,7 @@ package debug
 import (
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
+
+	"github.com/lastcall-go/lastcall/internal/servertest"
 )
 
 // many is how many connections the benchmarks are of.
@@ -18,7 +21,7 @@ const many = 100_000
 
 // What one event costs: its time, what is allocated for it, and what is sent.
 func BenchmarkEvent(b *testing.B) {
-	v := &view{server: crowd(b, many).Server}
+	v := &view{server: crowd(b, many).Server.Server}
 	for _, query := range append(queries(), "limit=1000") {
 		b.Run("query="+query, func(b *testing.B) {
 			var args fasthttp.Args
@@ -51,18 +54,21 @@ func queries() []string {
 }
 
 // crowd is a server with n idle connections, in memory.
-func crowd(t testing.TB, n int) *running {
+func crowd(t testing.TB, n int) running {
 	t.Helper()
 	mem := fasthttputil.NewInmemoryListener()
-	s, err := loopback(nil).Listener(&elsewhere{Listener: mem}).IdleTimeout(0).MaxConns(2 * n).With(At("/debug", anyone)).
-		Configure(func(h *fasthttp.Server) { h.ReduceMemoryUsage = true }).Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := start(t, s)
-	r.mem = mem
+	r := run(t, servertest.Quiet().Listener(&elsewhere{Listener: mem}).IdleTimeout(0).MaxConns(2*n).With(At("/debug", anyone)).
+		Get("/hello", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }).
+		Configure(func(h *fasthttp.Server) { h.ReduceMemoryUsage = true }))
+	r.Memory = mem.Dial
 	for range n {
-		r.dial().send("GET", "/hello")
+		nc, err := mem.Dial()
+		if err == nil {
+			_, err = io.WriteString(nc, "GET /hello HTTP/1.1\r\nHost: t\r\n\r\n")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for r.Counts().Idle < n {
 		time.Sleep(time.Millisecond)
