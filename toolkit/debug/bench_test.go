@@ -3,6 +3,7 @@ package debug
 import (
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
+
+	"github.com/lastcall-go/lastcall/internal/servertest"
 )
 
 // many is how many connections the benchmarks are of.
@@ -54,11 +57,18 @@ func queries() []string {
 func crowd(t testing.TB, n int) running {
 	t.Helper()
 	mem := fasthttputil.NewInmemoryListener()
-	r := run(t, loopback(nil).Listener(&elsewhere{Listener: mem}).IdleTimeout(0).MaxConns(2*n).With(At("/debug", anyone)).
+	r := run(t, servertest.Quiet().Listener(&elsewhere{Listener: mem}).IdleTimeout(0).MaxConns(2*n).With(At("/debug", anyone)).
+		Get("/hello", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }).
 		Configure(func(h *fasthttp.Server) { h.ReduceMemoryUsage = true }))
 	r.Memory = mem.Dial
 	for range n {
-		r.Dial().Ask("GET", "/hello", "")
+		nc, err := mem.Dial()
+		if err == nil {
+			_, err = io.WriteString(nc, "GET /hello HTTP/1.1\r\nHost: t\r\n\r\n")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for r.Counts().Idle < n {
 		time.Sleep(time.Millisecond)
