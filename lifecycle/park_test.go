@@ -260,7 +260,8 @@ func TestParkingTorture(t *testing.T) {
 // The drain comes while connections are being parked and woken.
 func TestParkingLosesNothingInADrain(t *testing.T) {
 	for range 20 {
-		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Millisecond})
+		// See TestNoRequestIsLost for the last call.
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Millisecond, LastCall: patience, DrainTimeout: -1})
 		var all sync.WaitGroup
 		for range 32 {
 			c := r.dial()
