@@ -66,7 +66,7 @@ func TestParkedConnectionComesBack(t *testing.T) {
 func TestParkedConnectionIsIdle(t *testing.T) {
 	t.Run("idle timeout", func(t *testing.T) {
 		s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
-		s.HTTP.IdleTimeout = 50 * time.Millisecond
+		s.HTTP.IdleTimeout = 2 * time.Second // enough to be parked first
 		r := runTCP(t, s)
 		c := r.dial()
 		c.get("/")
