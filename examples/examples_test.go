@@ -76,7 +76,7 @@ func (p *process) end() int {
 }
 
 // patience turns a hang into a failure.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // ready waits until somebody listens.
 func ready(t *testing.T, addr string) {

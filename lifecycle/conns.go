@@ -64,7 +64,9 @@ type conn struct {
 
 	// input counts what a TLS connection has read, and seen is what it was when a
 	// response had been sent, or the drain first looked at a new connection. nil
-	// where TLS is not ours.
+	// where TLS is not ours. Without TLS, seen is one more than what had been taken from
+	// the socket when the drain first looked at an idle connection, or a new one had
+	// sent nothing; zero is not known. See hears.
 	input *counted
 	seen  atomic.Uint64
 
@@ -147,7 +149,11 @@ func (c *conn) activate(now time.Duration) (from ConnState) {
 // rest is for the end of a response, on a connection that is kept alive.
 func (c *conn) rest(now time.Duration) {
 	c.since.Store(int64(now))
-	c.lookAtInput()
+	if c.input != nil {
+		c.lookAtInput()
+	} else if c.seen.Load() != 0 {
+		c.seen.Store(0)
+	}
 	for {
 		word := c.word.Load()
 		if word&flagRead != 0 {
@@ -221,7 +227,7 @@ func (s *Server) end(c *conn) (done bool) {
 			return st == stateEnding
 		}
 		done = endIdle(c.Conn, func() bool {
-			return c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding))
+			return !c.hears() && c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding))
 		})
 		if done && st == stateParking {
 			s.dropParking(c)
@@ -264,6 +270,36 @@ func (c *conn) lookAtInput() (came bool) {
 	}
 	n := c.input.n.Load()
 	return c.seen.Swap(n) != n
+}
+
+// hears reports whether the process holds something of a connection that is neither in
+// the kernel any more nor known to be a request yet: who has read it waits for a CPU,
+// which may take long where others have them, or where a quota of CPU time is used up.
+// It is asked once the kernel is known to have nothing: that also knows how much has
+// been taken. A TLS connection's reader may as well not have come back for more yet.
+func (c *conn) hears() bool {
+	if c.input != nil {
+		n, known := taken(c.input.Conn)
+		return c.input.awake.Load() || known && n != c.input.n.Load()
+	}
+	before := c.seen.Load()
+	if before == 0 {
+		return false
+	}
+	n, known := taken(below(c.Conn))
+	return known && n+1 != before
+}
+
+// noteTaken is for when none of what has been taken from the connection's socket is to
+// come yet as a request.
+func (c *conn) noteTaken() {
+	if c.input != nil {
+		if n, known := taken(c.input.Conn); known {
+			c.input.n.Store(n)
+		}
+	} else if n, known := taken(below(c.Conn)); known {
+		c.seen.Store(n + 1)
+	}
 }
 
 // halfRecord reports whether an idle TLS connection has read the begin of a
@@ -417,6 +453,9 @@ func (s *Server) addConn(nc net.Conn, from *listener, hasPreface bool) bool {
 	now := s.now()
 	c := &conn{Conn: nc, from: from, accepted: now, input: countedBelow(nc)}
 	c.since.Store(int64(now))
+	if !hasPreface && parkable(nc) {
+		c.seen.Store(1)
+	}
 	ok := s.limits.admit()
 	if !ok {
 		s.sweepKept(refusedSweep)

@@ -112,10 +112,12 @@
 //     Where more than 1,000 are open, one that has been idle for four times
 //     LastCall gets its FIN at once: ten thousand sleepers do not hold the exit.
 //  5. A request whose first byte is in the kernel or with fasthttp before that is
-//     served in full, in however many segments it comes (save for the microsecond
-//     in which it changes hands); so is one that has begun within a TLS
-//     record, save the first of its connection, for which LastCall has to do. A
-//     request that can no longer be answered is not handed to the handler.
+//     served in full, in however many segments it comes; so is one that has begun
+//     within a TLS record, save the first of its connection, for which LastCall has
+//     to do. That holds, for TCP on Linux, of what has been read by a goroutine that
+//     gets no CPU to say so, from the drain's begin on; elsewhere, and for Unix
+//     sockets, save for the microsecond in which it changes hands. A request that
+//     can no longer be answered is not handed to the handler.
 //  6. Of pipelined requests, each whose handler has run is answered, and the
 //     answers reach the client; after a response with Connection: close no handler
 //     runs and no response follows.

@@ -268,6 +268,8 @@ func (s *Server) endIdleConns() (next time.Duration) {
 		case over > now:
 			if st == StateNew {
 				c.lookAtInput() // of a TLS handshake
+			} else if c.input == nil && c.seen.Load() == 0 {
+				c.noteTaken()
 			}
 		case st == StateIdle && s.mayComeYet(c):
 			over = now + segmentInterval

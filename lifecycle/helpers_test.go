@@ -24,7 +24,7 @@ import (
 
 // patience bounds waits in tests on real sockets, which end by events. It is
 // not what is tested: it only turns a hang into a failure.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // running is a server under test and what its Run returned.
 type running struct {

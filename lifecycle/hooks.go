@@ -245,14 +245,19 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 	s.running = &runningHook{stage, h.name, began}
 	s.mu.Unlock()
 	defer s.work.remove(s.work.add(name)) // who asks what is awaited gets its name
-	ended := make(chan error, 1)
-	go func() { ended <- guard(func() error { return h.run(ctx) }) }()
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		close(begun)
+		ended <- guard(func() error { return h.run(ctx) })
+	}()
 	var err error
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
 		// A hook that heeds its context ends now and knows best what became
-		// of it; one that does not is left behind.
+		// of it; one that does not is left behind. One that has had no CPU yet is
+		// neither.
+		<-begun
 		select {
 		case err = <-ended:
 		case <-time.After(hookLeeway):
@@ -271,7 +276,7 @@ func (s *Server) runHook(ctx context.Context, stage HookStage, h hook) error {
 }
 
 // hookLeeway is how long a hook whose context has ended is given to return.
-const hookLeeway = 10 * time.Millisecond
+const hookLeeway = 100 * time.Millisecond
 
 // guard runs f and turns a panic into an error.
 func guard(f func() error) (err error) {

@@ -117,7 +117,7 @@ func TestLingerIsDroppedWhenTheBodyWasRead(t *testing.T) {
 		}
 	})
 	h.StreamRequestBody = true
-	r := runTCP(t, &Server{HTTP: h})
+	r := runTCP(t, &Server{HTTP: h, ParkAfter: time.Hour}) // to park takes descriptors
 	c := r.dial()
 	c.get("/")
 	before := openFiles(t)

@@ -255,7 +255,8 @@ func (l *listener) retryAfter(pause time.Duration, err error) {
 // fasthttp looks for.
 type counted struct {
 	net.Conn
-	n atomic.Uint64
+	n     atomic.Uint64
+	awake atomic.Bool // the last Read gave something, and the next one has not begun
 
 	// Where in a record the last byte read lies. Read is called by one goroutine.
 	header [5]byte // RFC 8446, section 5.1
@@ -277,8 +278,12 @@ func (c *counted) SetReadDeadline(t time.Time) error {
 }
 
 func (c *counted) Read(b []byte) (int, error) {
+	c.awake.Store(false)
 	n, err := c.Conn.Read(b)
-	c.n.Add(uint64(n)) //nolint:gosec // never negative
+	if n > 0 {
+		c.awake.Store(true)
+		c.n.Add(uint64(n)) //nolint:gosec // never negative
+	}
 	for b = b[:n]; len(b) > 0; {
 		if c.left > 0 {
 			skip := min(c.left, len(b))

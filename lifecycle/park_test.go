@@ -71,7 +71,7 @@ func TestParkedConnectionComesBack(t *testing.T) {
 func TestParkedConnectionIsIdle(t *testing.T) {
 	t.Run("idle timeout", func(t *testing.T) {
 		s := &Server{HTTP: quiet(hello), ParkAfter: parkSoon}
-		s.HTTP.IdleTimeout = 50 * time.Millisecond
+		s.HTTP.IdleTimeout = 2 * time.Second // enough to be parked first
 		r := runTCP(t, s)
 		c := r.dial()
 		c.get("/")
@@ -265,7 +265,8 @@ func TestParkingTorture(t *testing.T) {
 // The drain comes while connections are being parked and woken.
 func TestParkingLosesNothingInADrain(t *testing.T) {
 	for range 20 {
-		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Millisecond})
+		// See TestNoRequestIsLost for the last call.
+		r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Millisecond, LastCall: patience, DrainTimeout: -1})
 		var all sync.WaitGroup
 		for range 32 {
 			c := r.dial()

@@ -34,6 +34,7 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 		c := s.conns.get(nc)
 		err := s.readPreface(tcp, c)
 		if err == nil && s.knowClient(c) {
+			c.noteTaken()
 			s.serveConn(nc)
 			return
 		}

@@ -156,7 +156,10 @@ type Server struct {
 	// LastCall is how long an idle connection may still send a request, after
 	// its last response or the begin of the drain, whichever is later. The
 	// request is served, and told Connection: close. It should exceed the pauses
-	// of a busy client's connections plus a round trip. Where more than 1,000
+	// of a busy client's connections plus a round trip. It is measured by the clock:
+	// where the process is stalled, what clients send meanwhile waits in the kernel and
+	// is served, but clients that are stalled with it, as on one machine, may come too
+	// late. Where more than 1,000
 	// connections are open, one that has been idle for four times as long gets no
 	// last call. Zero is DefaultLastCall; negative is none; UntilIdle waits for idle
 	// timeouts.

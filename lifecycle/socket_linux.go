@@ -59,6 +59,28 @@ var dropSYN = func() *unix.SockFprog {
 	return &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 }()
 
+// taken is how many bytes have been read from a TCP connection's socket, by whomever. It
+// is unknown before Linux 4.1, and of others.
+func taken(nc net.Conn) (n uint64, known bool) {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return 0, false
+	}
+	control(tcp, func(fd uintptr) {
+		// What comes between the two calls counts as taken.
+		waiting, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+		if err != nil {
+			return
+		}
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil || info.Bytes_received < uint64(waiting) { //nolint:gosec // never negative
+			return
+		}
+		n, known = info.Bytes_received-uint64(waiting), true //nolint:gosec // as well
+	})
+	return n, known
+}
+
 // handshakes counts the handshakes under way with a TCP listener: connections
 // whose SYN has been answered, but not the answer. It asks the kernel's socket
 // diagnostics, sock_diag(7), and is unknown where they are not to be had. What

@@ -79,7 +79,7 @@ func TestContract03NothingToSettleIsNotWaitedFor(t *testing.T) {
 		t.Skip("no socket diagnostics here")
 	}
 	quickest := time.Hour
-	for range 5 { // of which one is not held up by whatever else runs here
+	for began := time.Now(); quickest >= maxSettle && time.Since(began) < patience; { // one is not held up by whatever else runs here
 		r := runTCP(t, &Server{HTTP: quiet(hello)})
 		r.Drain()
 		if err := r.wait(); err != nil {
@@ -88,7 +88,7 @@ func TestContract03NothingToSettleIsNotWaitedFor(t *testing.T) {
 		quickest = min(quickest, r.Report().Spent(PhaseDraining))
 	}
 	if quickest >= maxSettle {
-		t.Errorf("the quickest of 5 drains took %v", quickest)
+		t.Errorf("the quickest of many drains took %v", quickest)
 	}
 }
 

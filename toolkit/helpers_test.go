@@ -30,7 +30,7 @@ import (
 
 // patience bounds waits on real sockets, which end by events. It is not what is
 // tested: it only turns a hang into a failure.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	// fasthttp's clock for the Date header is a goroutine without an end, begun

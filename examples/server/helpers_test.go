@@ -54,7 +54,7 @@ func buildAndRun(m *testing.M) int {
 
 // patience bounds waits, which end by events. It is not what is tested: it only
 // turns a hang into a failure.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // process is a running server.
 type process struct {
