@@ -69,8 +69,8 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	@mv $(BIN)/golangci-lint $@
 
 .PHONY: alloc
-alloc: ## check that requests allocate nothing (without the race detector, which allocates)
-	go test -run 'Alloc' ./lifecycle ./toolkit ./toolkit/nethttp ./toolkit/metrics
+alloc: ## check that requests allocate nothing, and events little (without the race detector, which allocates)
+	go test -run 'Alloc' ./lifecycle ./toolkit ./toolkit/nethttp ./toolkit/metrics ./toolkit/debug
 
 FUZZTIME ?= 30s
 

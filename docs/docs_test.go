@@ -1,7 +1,8 @@
 //go:build unix
 
-// Package docs tests the documentation: every block of Go in it is compiled, and every
-// program among them is run and drained.
+// Package docs tests the documentation: every block of Go in it compiles, and every
+// program among them is run and drained; blocks of other languages are excerpts of files
+// that have tests of their own; commands name what there is; links lead somewhere.
 package docs
 
 import (
@@ -24,33 +25,45 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
 )
 
-// block is one of Go, with where it begins.
+// block is one of code, with its language and where it begins.
 type block struct {
-	file string
-	line int
-	code string
+	file, language string
+	line           int
+	code           string
 }
 
 func (b block) name() string {
 	return fmt.Sprintf("%s_%d", strings.TrimSuffix(filepath.Base(b.file), ".md"), b.line)
 }
 
-func blocks(t *testing.T) (all []block) {
+// pages are what people read.
+func pages(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range append(files, "../README.md") {
-		text, err := os.ReadFile(file)
+	all := map[string]string{}
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../benchmarks/*.md", "../examples/*/*.md"} {
+		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[file] = string(text)
+		}
+	}
+	return all
+}
+
+func blocks(t *testing.T) (all []block) {
+	t.Helper()
+	for file, text := range pages(t) {
 		var b *block
-		for i, line := range strings.Split(string(text), "\n") {
-			switch {
-			case b == nil && line == "```go":
-				b = &block{file: file, line: i + 1}
+		for i, line := range strings.Split(text, "\n") {
+			switch language, fence := strings.CutPrefix(line, "```"); {
+			case b == nil && fence:
+				b = &block{file: file, language: language, line: i + 1}
 			case b != nil && line == "```":
 				all = append(all, *b)
 				b = nil
@@ -81,6 +94,7 @@ var imports = map[string]string{
 	"profile":   "github.com/lastcall-go/lastcall/toolkit/profile",
 	"vars":      "github.com/lastcall-go/lastcall/toolkit/vars",
 	"noop":      "go.opentelemetry.io/otel/trace/noop",
+	"fiber":     "github.com/gofiber/fiber/v3",
 }
 
 // given is what blocks speak of, and readers have of their own.
@@ -160,46 +174,85 @@ func declared(code string) (names []string) {
 	return names
 }
 
+// listenAddr is where programs listen: a port that is free when they are started, not when
+// they are built.
+const listenAddr = `package main
+import "os"
+func listenAddr() string { return os.Getenv("LISTEN_ADDR") }
+`
+
+// program is a block that is a server.
+type program struct {
+	block
+	folder string
+}
+
 func TestBlocks(t *testing.T) {
-	all := blocks(t)
+	all := slices.DeleteFunc(blocks(t), func(b block) bool { return b.language != "go" })
 	if len(all) < 10 {
 		t.Fatalf("%d blocks were found", len(all))
 	}
-	dir, err := os.MkdirTemp(".", "_blocks") // within the module
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	folders, programs := map[string][]string{}, []program{}
 	for _, b := range all {
-		t.Run(b.name(), func(t *testing.T) {
-			addr, err := rehearsal.FreeAddr()
-			if err != nil {
+		module := "."
+		if strings.Contains(b.code, "fiber.") {
+			module = "../benchmarks" // which is the one that has it
+		}
+		p := program{block: b, folder: newFolder(t, module)}
+		folders[module] = append(folders[module], "./"+filepath.Base(p.folder))
+		source := b.source()
+		at := strings.ReplaceAll(source, `":8080"`, "listenAddr()")
+		for name, text := range map[string]string{b.name() + ".go": at, "addr.go": listenAddr} {
+			if err := os.WriteFile(filepath.Join(p.folder, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			source := b.source()
-			at := strings.ReplaceAll(source, `":8080"`, fmt.Sprintf("%q", addr))
-			folder := filepath.Join(dir, b.name())
-			if err := os.Mkdir(folder, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(at), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			program := filepath.Join(t.TempDir(), "program")
-			if out, err := exec.Command("go", "build", "-o", program, "./"+folder).CombinedOutput(); err != nil {
-				t.Fatalf("%s:%d: %v\n%s\n%s", b.file, b.line, err, out, source)
-			}
-			if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
-				drain(t, program, addr)
-			}
+		}
+		if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
+			programs = append(programs, p)
+		}
+	}
+	for module, folders := range folders {
+		run(t, module, append([]string{"vet"}, folders...)...) // as the compiler does, without linking thirty programs
+	}
+	for _, p := range programs {
+		t.Run(p.name(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "program")
+			run(t, p.folder, "build", "-o", path)
+			drain(t, path)
 		})
 	}
 }
 
-// drain runs a server until it is ready, and ends it.
-func drain(t *testing.T, program, addr string) {
+// newFolder makes a package's in a module, which no pattern of packages finds.
+func newFolder(t *testing.T, module string) string {
 	t.Helper()
+	path, err := os.MkdirTemp(module, "_block")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(path) })
+	return path
+}
+
+// run runs the go command.
+func run(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// drain runs a server until it is ready, and ends it.
+func drain(t *testing.T, program string) {
+	t.Helper()
+	addr, err := rehearsal.FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Env = append(os.Environ(), "LISTEN_ADDR="+addr)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {

@@ -95,7 +95,7 @@ func TestPageShowsTheDrain(t *testing.T) {
 	b.until("document.querySelector('#hooks').textContent.includes('registry')")
 	s.release <- struct{}{}
 	busy.receive()
-	if err := s.wait(); err != nil {
+	if err := s.Wait(); err != nil {
 		t.Error(err)
 	}
 	b.until(phase + " === 'stopped'")
@@ -108,7 +108,7 @@ func TestPageShowsTheDrain(t *testing.T) {
 	b.until("!document.querySelector('#drain').hidden")
 	b.wantQuiet(address, "Failed to load resource: net::ERR_CONNECTION_REFUSED")
 	next.Drain()
-	if err := next.wait(); err != nil {
+	if err := next.Wait(); err != nil {
 		t.Error(err)
 	}
 }
@@ -128,7 +128,7 @@ func TestPageShowsAForcedEnd(t *testing.T) {
 	if story := b.eval("document.querySelector('#story').textContent"); !strings.Contains(story, "by force") {
 		t.Error(story)
 	}
-	if err := s.wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
+	if err := s.Wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
 		t.Error(err)
 	}
 	b.wantQuiet(s.page(), "Failed to load resource: net::ERR_CONNECTION_REFUSED")
@@ -165,7 +165,7 @@ Promise.allSettled([
 // Without a button there is nothing to press.
 func TestViewAt(t *testing.T) {
 	s := serve(t, "127.0.0.1:0", func(b *toolkit.Builder) { b.With(debug.ViewAt("/view")) })
-	b := open(t, "http://"+s.addr()+"/view")
+	b := open(t, "http://"+s.Addr()+"/view")
 	b.until(phase + " === 'ready'")
 	if hidden := b.eval("document.querySelector('#drain').hidden"); hidden != "true" {
 		t.Error("there is a button")
@@ -188,13 +188,13 @@ func TestScreenshots(t *testing.T) {
 	os.Args[0] = "shop" // what the page calls the program
 	t.Cleanup(func() { os.Args[0] = args })
 	s := serve(t, "127.0.0.1:0", nil)
-	if _, err := http.Get("http://" + s.addr() + "/readyz"); err != nil {
+	if _, err := http.Get("http://" + s.Addr() + "/readyz"); err != nil {
 		t.Fatal(err)
 	}
 	b := open(t, s.page())
 	b.until(phase + " === 'ready'")
 	names, began := []string{"orders/2041", "report", "export/q3"}, time.Now()
-	var pool []*client
+	var pool []client
 	for n := 0; time.Since(began) < sceneTime(t); n++ {
 		switch {
 		case n < len(names):
@@ -242,7 +242,7 @@ func TestScreenshots(t *testing.T) {
 	}
 	shots("draining")
 	close(s.release)
-	if err := s.wait(); err != nil {
+	if err := s.Wait(); err != nil {
 		t.Error(err)
 	}
 	b.until(phase + " === 'stopped'")

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
-	"github.com/lastcall-go/lastcall/lifecycle"
+	"github.com/lastcall-go/lastcall/internal/servertest"
 	"github.com/lastcall-go/lastcall/toolkit"
 	"github.com/lastcall-go/lastcall/toolkit/debug"
 )
@@ -24,16 +22,14 @@ const path = "/debug/lastcall"
 
 // server is a server with a live page, in this process.
 type server struct {
-	*toolkit.Server
-	t       *testing.T
+	*servertest.Server
 	release chan struct{} // lets slow requests and hijacked connections go on
-	done    chan error
 }
 
 // builder has what the tests ask for.
 func (s *server) builder(addr string) *toolkit.Builder {
 	wait := func(context.Context) error { return nil }
-	return toolkit.New().Addr(addr).Logger(zerolog.Nop()).LastCall(200*time.Millisecond).
+	return servertest.Quiet().Addr(addr).LastCall(200*time.Millisecond).
 		IdleTimeout(time.Minute).ParkAfter(1500*time.Millisecond).DrainTimeout(10*time.Second).
 		With(debug.At(path)).
 		Get("/hello/{name}", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }).
@@ -69,95 +65,45 @@ func (s *server) builder(addr string) *toolkit.Builder {
 // serve starts a server at an address.
 func serve(t *testing.T, addr string, more func(*toolkit.Builder)) *server {
 	t.Helper()
-	s := &server{t: t, release: make(chan struct{}), done: make(chan error, 1)}
+	s := &server{release: make(chan struct{})}
 	b := s.builder(addr)
 	if more != nil {
 		more(b)
 	}
-	var err error
-	if s.Server, err = b.Build(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.done <- s.Run(context.Background())
-	}()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-ended
-	})
-	select {
-	case <-s.Reached(lifecycle.PhaseReady):
-	case <-time.After(patience):
-		t.Fatal("not ready")
-	}
+	s.Server = servertest.Run(t, b)
 	return s
 }
 
-func (s *server) addr() string { return s.ListenAddrs()[0].String() }
-
 // page is the live page's address.
-func (s *server) page() string { return "http://" + s.addr() + path }
-
-// wait waits for Run's return.
-func (s *server) wait() error {
-	s.t.Helper()
-	select {
-	case err := <-s.done:
-		return err
-	case <-time.After(patience):
-		s.t.Fatalf("Run has not returned: %+v", s.Conns())
-		return nil
-	}
-}
+func (s *server) page() string { return "http://" + s.Addr() + path }
 
 // client is a connection.
-type client struct {
-	net.Conn
-	t *testing.T
-	r *bufio.Reader
+type client struct{ *servertest.Client }
+
+func (s *server) dial() client {
+	s.T.Helper()
+	return client{s.Dial()}
 }
 
-func (s *server) dial() *client {
-	s.t.Helper()
-	nc, err := net.Dial("tcp", s.addr())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = nc.Close() })
-	return &client{nc, s.t, bufio.NewReader(nc)}
-}
-
-func (c *client) send(path string) *client {
-	c.t.Helper()
-	if _, err := fmt.Fprintf(c.Conn, "GET %s HTTP/1.1\r\nHost: t\r\n\r\n", path); err != nil {
-		c.t.Fatal(err)
-	}
+func (c client) send(path string) client {
+	c.T.Helper()
+	c.Ask("GET", path, "")
 	return c
 }
 
 // receive wants a response.
-func (c *client) receive() *client {
-	c.t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(patience))
-	resp, err := http.ReadResponse(c.r, nil)
-	if err == nil {
-		_, err = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
-	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
+func (c client) receive() client {
+	c.T.Helper()
+	c.Reply("GET")
 	return c
 }
 
 // row is an expression for the connection's row, with what it may be asked for.
-func (c *client) row(ask string) string {
+func (c client) row(ask string) string {
 	return fmt.Sprintf(`(r => %s)([...document.querySelectorAll('tbody tr')].find(r => r.cells[1].textContent === '%s'))`, ask, c.LocalAddr())
 }
 
 // in is an expression that says whether the connection is shown in a state, with a route.
-func (c *client) in(state, route string) string {
+func (c client) in(state, route string) string {
 	return c.row(fmt.Sprintf("r && r.cells[2].textContent === '%s' && r.cells[6].textContent === '%s'", state, route))
 }

@@ -2,87 +2,18 @@ package lifecycle
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/valyala/fasthttp"
 )
-
-// ConnState is the state of a connection, named as fasthttp.ConnState names it.
-type ConnState uint8
-
-// The states of a connection. Active and hijacked connections are busy: the
-// drain awaits them. New, idle and parked ones it closes after their last call.
-const (
-	StateNew      ConnState = iota // accepted, no byte read yet
-	StateActive                    // a request is being read, handled or answered
-	StateIdle                      // keep-alive, between two requests
-	StateParked                    // idle, its goroutine and buffers given back; see Server.ParkAfter
-	StateHijacked                  // taken over by a hijack handler, as for WebSockets
-	StateClosed
-	// Public code sees those below as StateNew or StateIdle.
-	stateWaking  // its reader is being woken by a past deadline, unless a request comes first
-	stateEnding  // it has been sent a FIN: nothing that it sends can be answered
-	stateParking // its reader is being woken, to be parked, unless a request comes first
-	stateRefused // one too many: its first byte is answered with a refusal
-)
-
-var stateNames = [...]string{"new", "active", "idle", "parked", "hijacked", "closed"}
-
-func (c ConnState) String() string {
-	if int(c) >= len(stateNames) {
-		return "unknown"
-	}
-	return stateNames[c]
-}
-
-// MarshalText renders the state as its name.
-func (c ConnState) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
-
-// Counts is how many connections are in each state.
-type Counts struct {
-	New      int `json:"new"`
-	Active   int `json:"active"`
-	Idle     int `json:"idle"`
-	Parked   int `json:"parked"`
-	Hijacked int `json:"hijacked"`
-}
-
-// Total is the number of open connections.
-func (c Counts) Total() int { return c.New + c.Active + c.Idle + c.Parked + c.Hijacked }
-
-// Busy is the number of connections that the drain awaits.
-func (c Counts) Busy() int { return c.Active + c.Hijacked }
-
-// Add counts one more connection; one that is closed is none.
-func (c *Counts) Add(st ConnState) {
-	switch st {
-	case StateNew:
-		c.New++
-	case StateActive:
-		c.Active++
-	case StateIdle:
-		c.Idle++
-	case StateParked:
-		c.Parked++
-	case StateHijacked:
-		c.Hijacked++
-	default:
-	}
-}
-
-func (c Counts) String() string {
-	return fmt.Sprintf("%d new, %d active, %d idle, %d parked, %d hijacked", c.New, c.Active, c.Idle, c.Parked, c.Hijacked)
-}
 
 // ConnInfo is a connection at the moment of a snapshot.
 type ConnInfo struct {
@@ -350,19 +281,25 @@ func (c *conn) cut() {
 
 // currentRoute is the request under way, or "".
 func (c *conn) currentRoute() string {
+	var room [len(c.route)]byte
+	return string(c.appendRoute(room[:0]))
+}
+
+// appendRoute appends the request under way, if there is one.
+func (c *conn) appendRoute(b []byte) []byte {
 	for {
 		word := c.word.Load()
 		if word&flagRoute == 0 {
-			return ""
+			return b
 		}
 		if word&flagRead == 0 && c.word.CompareAndSwap(word, word|flagRead) {
 			break
 		}
 		runtime.Gosched()
 	}
-	route := string(c.route[:c.routeLen])
+	b = append(b, c.route[:c.routeLen]...)
 	c.word.And(^uint64(flagRead))
-	return route
+	return b
 }
 
 // info is all but what takes more than a few loads: addresses and the route.
@@ -381,10 +318,20 @@ func (c *conn) info(now time.Duration) ConnInfo {
 }
 
 func addrString(a net.Addr) string {
-	if a == nil {
-		return ""
+	var room [64]byte
+	return string(appendAddr(room[:0], a))
+}
+
+// appendAddr appends an address as its String has it, which allocates for each part.
+func appendAddr(b []byte, a net.Addr) []byte {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp != nil && tcp.IP != nil {
+		at := tcp.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).AppendTo(b)
 	}
-	return a.String()
+	if a == nil {
+		return b
+	}
+	return append(b, a.String()...)
 }
 
 // observe puts the table between fasthttp and the user's server settings: it
@@ -561,189 +508,6 @@ func (s *Server) removeConn(c *conn) {
 	}
 }
 
-// serveRequest is the handler that fasthttp calls.
-func (s *Server) serveRequest(ctx *fasthttp.RequestCtx) {
-	c := s.conns.get(ctx.Conn())
-	if c == nil { // not from a listener of ours: fasthttp.Server.ServeConn
-		s.handler(ctx)
-		return
-	}
-	if s.cutting.Load() || !c.enter(ctx, s.epoch) {
-		if c.word.Load()&flagSlow != 0 { // its last byte came with the verdict
-			s.serveError(ctx, os.ErrDeadlineExceeded)
-			ctx.SetConnectionClose()
-			return
-		}
-		cut(c.Conn) // else fasthttp would answer, and with a 200
-		ctx.Error("the server is going down", fasthttp.StatusServiceUnavailable)
-		ctx.SetConnectionClose()
-		return
-	}
-	c.showRemote(ctx)
-	s.handler(ctx)
-	c.leave()
-	c.endClientContext()
-	if ctx.Hijacked() {
-		if c.adopted.Load() == nil {
-			s.trackHijack(ctx, c)
-		}
-		return
-	}
-	if s.wornOut(c) {
-		tellClose(ctx)
-	}
-	if s.phases.load() >= PhaseDraining && tellClose(ctx) {
-		s.told.Add(1)
-	}
-	if s.mayStillSend(ctx, c) {
-		c.lingerAfter()
-	}
-}
-
-// tellClose puts Connection: close on a response, and reports whether it was not
-// there. That of a handler which timed out is a copy: the handler may still be
-// writing to the original.
-func tellClose(ctx *fasthttp.RequestCtx) bool {
-	resp := ctx.LastTimeoutErrorResponse()
-	if resp == nil {
-		resp = &ctx.Response
-	}
-	if resp.ConnectionClose() {
-		return false
-	}
-	resp.SetConnectionClose()
-	return true
-}
-
-// serveError is called by fasthttp for a request that it could not read. It also
-// calls it for a connection that never sent one, which gets no answer: nobody
-// asked, and a client that is about to send its first request would take it for
-// the answer to that.
-func (s *Server) serveError(ctx *fasthttp.RequestCtx, err error) {
-	if c := s.conns.get(ctx.Conn()); c != nil {
-		if stateOf(c.word.Load()) != StateActive {
-			_ = c.Close()
-			return
-		}
-		c.showRemote(ctx)
-		c.lingerAfter()
-	}
-	if s.errorHandler != nil {
-		s.errorHandler(ctx, err)
-		return
-	}
-	AnswerError(ctx, err)
-}
-
-// AnswerError answers where HTTP has no ErrorHandler: as fasthttp's own does, which it
-// does not export, save that a body over the limit is a 413. It is for an ErrorHandler
-// that has more to do than to answer.
-func AnswerError(ctx *fasthttp.RequestCtx, err error) {
-	var tooBig *fasthttp.ErrSmallBuffer
-	switch {
-	case errors.As(err, &tooBig):
-		ctx.Error("Too big request header", fasthttp.StatusRequestHeaderFieldsTooLarge)
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		ctx.Error("Request body too large", fasthttp.StatusRequestEntityTooLarge)
-	case isTimeout(err):
-		ctx.Error("Request timeout", fasthttp.StatusRequestTimeout)
-	default:
-		ctx.Error("Error when parsing request", fasthttp.StatusBadRequest)
-	}
-}
-
-// hijackEnd is stored among a hijacked request's user values, which fasthttp
-// closes when it releases the request's context: after the hijack handler has
-// returned. No other event tells of it.
-type hijackEnd struct {
-	s *Server
-	c *conn
-}
-
-type hijackKey struct{}
-
-func (s *Server) trackHijack(ctx *fasthttp.RequestCtx, c *conn) {
-	if s.hijack(c) != StateClosed {
-		ctx.SetUserValue(hijackKey{}, &hijackEnd{s, c})
-	}
-}
-
-// hijack is for a connection that a handler has taken over, and returns the state that
-// it leaves.
-func (s *Server) hijack(c *conn) (from ConnState) {
-	if c.silence != nil {
-		c.silence.Stop() // it has spoken, and nobody may tell of its end
-	}
-	return c.to(StateHijacked, s.now())
-}
-
-// Close is called by fasthttp.
-func (h *hijackEnd) Close() error {
-	if h.s.HTTP.KeepHijackedConns && !isClosed(h.c.Conn) {
-		h.s.sweepKept(keptSweep)
-		h.s.kept.add(h.c)
-		h.s.noticeIdle()
-		return nil
-	}
-	h.s.removeConn(h.c)
-	return nil
-}
-
-// kept are the hijacked connections that outlive their hijack handler
-// (fasthttp.Server.KeepHijackedConns). Nothing tells of their end, so they are
-// looked at now and then.
-type kept struct {
-	mu    sync.Mutex // guards conns and next
-	conns []*conn
-	next  int
-}
-
-// keptSweep is how many kept connections are looked at when one is added: more
-// than one, so that those that are closed cannot pile up.
-const keptSweep = 2
-
-// refusedSweep is how many are looked at before a connection is refused: those that
-// are closed count until then, and what is refused adds none.
-const refusedSweep = 1024
-
-func (k *kept) add(c *conn) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.conns = append(k.conns, c)
-}
-
-// sweep returns up to limit connections that have been closed.
-func (k *kept) sweep(limit int) (gone []*conn) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for range min(limit, len(k.conns)) {
-		k.next %= len(k.conns)
-		c := k.conns[k.next]
-		if !isClosed(c.Conn) {
-			k.next++
-			continue
-		}
-		gone = append(gone, c)
-		last := len(k.conns) - 1
-		k.conns[k.next], k.conns[last] = k.conns[last], nil
-		k.conns = k.conns[:last]
-	}
-	return gone
-}
-
-func (k *kept) len() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.conns)
-}
-
-// sweepKept forgets kept connections that have been closed.
-func (s *Server) sweepKept(limit int) {
-	for _, c := range s.kept.sweep(limit) {
-		s.removeConn(c)
-	}
-}
-
 // OpenConn is an open connection that a walk over all of them has come to. Its addresses
 // and its route are empty, as to know them takes much longer than all else: see Info.
 type OpenConn struct {
@@ -764,6 +528,23 @@ func (o OpenConn) Info() (info ConnInfo, open bool) {
 	info.Remote, info.Local = addrString(o.conn.remoteAddr()), addrString(o.conn.LocalAddr())
 	info.Route = o.conn.currentRoute()
 	return info, o.conn.state() != StateClosed
+}
+
+// AppendRemote appends to b the client's address, as Info has it, and returns what that is
+// then: to look at all of them allocates nothing, save for parked ones.
+func (o OpenConn) AppendRemote(b []byte) []byte {
+	if o.parked != nil {
+		return append(b, o.s.parkedRemote(o.parked)...)
+	}
+	return appendAddr(b, o.conn.remoteAddr())
+}
+
+// AppendRoute appends to b the route, as Info has it.
+func (o OpenConn) AppendRoute(b []byte) []byte {
+	if o.parked != nil {
+		return b
+	}
+	return o.conn.appendRoute(b)
 }
 
 // EachConn calls yield for each open connection, in no order, until it returns false. It

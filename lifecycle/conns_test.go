@@ -127,3 +127,24 @@ func TestEndAgainstActivate(t *testing.T) {
 	}
 	t.Logf("the request won %d times, the drain %d times", won[true], won[false])
 }
+
+// Addresses look as package net shows them.
+func TestAddresses(t *testing.T) {
+	for _, a := range []net.Addr{
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 80}, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 65535},
+		&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 80}, &net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 80},
+		&net.TCPAddr{IP: net.IPv6zero}, &net.TCPAddr{Port: 80}, &net.TCPAddr{}, (*net.TCPAddr)(nil), &net.UnixAddr{Name: "@", Net: "unix"}, &net.UnixAddr{},
+	} {
+		if got := addrString(a); got != a.String() {
+			t.Errorf("%q, want %q", got, a)
+		}
+	}
+	if got := addrString(nil); got != "" {
+		t.Errorf("%q of no address", got)
+	}
+	tcp := net.Addr(&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 80})
+	room := make([]byte, 0, 64)
+	if n := testing.AllocsPerRun(100, func() { appendAddr(room, tcp) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -841,7 +841,7 @@ func TestContract17ReportAsJSONAndAsATable(t *testing.T) {
 		t.Errorf("JSON %s", b)
 	}
 	table := r.Table()
-	for _, want := range []string{"draining   2s", "told 7", `192.0.2.1:5 "GET /slow"`, "age 1m0s", "and 11 more", `"mail" still ran`, `"db" 0s: no answer`, `"queue" 0s: ok`, "exit code  2"} {
+	for _, want := range []string{"draining   2s", "7 told to close, ", `192.0.2.1:5 "GET /slow"`, "age 1m0s", "and 11 more", `"mail" still ran`, `"db" 0s: no answer`, `"queue" 0s: ok`, "exit code  2"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("no %q in\n%s", want, table)
 		}

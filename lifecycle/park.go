@@ -458,11 +458,25 @@ func (s *Server) parkedAddrs(p *parked) (local, remote string, in bool) {
 	if s.parking.at(p.fd) != p {
 		return "", "", false
 	}
-	local, remote = addrsOf(p.fd)
-	if p.remote != nil {
-		remote = addrString(*p.remote)
+	return localOf(p.fd), p.remoteText(), true
+}
+
+// parkedRemote is the client's address, "" if the connection is no longer parked.
+func (s *Server) parkedRemote(p *parked) string {
+	s.parking.mu.Lock()
+	defer s.parking.mu.Unlock()
+	if s.parking.at(p.fd) != p {
+		return ""
 	}
-	return local, remote, true
+	return p.remoteText()
+}
+
+// remoteText is the client's address. It is held in the set.
+func (p *parked) remoteText() string {
+	if p.remote != nil {
+		return addrString(*p.remote)
+	}
+	return remoteOf(p.fd)
 }
 
 // What parked connections have given back is garbage, which Go collects when its heap

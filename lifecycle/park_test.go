@@ -47,6 +47,11 @@ func TestParkedConnectionComesBack(t *testing.T) {
 				if info.ID != before.ID || info.State != StateParked || info.Requests != i+1 || info.Remote != before.Remote || info.Local != before.Local || info.Age <= info.Since {
 					t.Fatalf("parked: %+v, before: %+v", info, before)
 				}
+				for o := range r.EachConn {
+					if remote, route := string(o.AppendRemote(nil)), string(o.AppendRoute(nil)); remote != before.Remote || route != "" {
+						t.Fatalf("parked: %q and %q, before: %+v", remote, route, before)
+					}
+				}
 				if resp := c.get("/"); body(resp) != "hello" || resp.Close {
 					t.Fatalf("answered %v", resp.Status)
 				}

@@ -98,11 +98,16 @@ func closeNotified(fd uintptr) bool {
 	return b[0] == typeAlert || b[0] == typeApplication && n == headerLen+alertSize && int(b[3])<<8|int(b[4]) == alertSize
 }
 
-// addrsOf returns the addresses of a socket as text.
-func addrsOf(fd int) (local, remote string) {
+// localOf is a socket's own address as text.
+func localOf(fd int) string {
 	here, _ := unix.Getsockname(fd)
+	return sockaddrString(here)
+}
+
+// remoteOf is the address of a socket's peer as text.
+func remoteOf(fd int) string {
 	there, _ := unix.Getpeername(fd)
-	return sockaddrString(here), sockaddrString(there)
+	return sockaddrString(there)
 }
 
 func sockaddrString(sa unix.Sockaddr) string {

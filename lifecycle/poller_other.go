@@ -24,6 +24,8 @@ func (*poller) remove(int)             {}
 func (*poller) wait() ([]ready, error) { return nil, errors.ErrUnsupported }
 func (*poller) close()                 {}
 
-func addrsOf(int) (local, remote string) { return "", "" }
+func localOf(int) string { return "" }
+
+func remoteOf(int) string { return "" }
 
 func closeNotified(uintptr) bool { return false }

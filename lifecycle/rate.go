@@ -34,8 +34,8 @@ type progress struct {
 	queued   int    // bytes that it has yet to take
 }
 
-// watch is what a sweep notes of a connection for the next one.
-type watch struct {
+// pacing is what a sweep notes of a connection for the next one.
+type pacing struct {
 	request uint64 // its number
 	in, out mark
 }
@@ -92,18 +92,18 @@ func (s *Server) paceLoop(interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var (
-		watched map[*conn]watch
+		noted   map[*conn]pacing
 		settled time.Duration // who has been in his state since then is looked at
 	)
 	for {
 		select {
 		case <-tick.C:
-			last, before := settled, watched
+			last, before := settled, noted
 			settled = s.now() - interval
-			watched = make(map[*conn]watch) // a crowd's would stay as large as it was
+			noted = make(map[*conn]pacing) // a crowd's would stay as large as it was
 			s.conns.each(func(c *conn) bool {
-				if w := s.look(c, before[c], settled, last); w != (watch{}) {
-					watched[c] = w
+				if w := s.look(c, before[c], settled, last); w != (pacing{}) {
+					noted[c] = w
 				}
 				return true
 			})
@@ -116,7 +116,7 @@ func (s *Server) paceLoop(interval time.Duration) {
 // look ends a connection that is too slow. Of one that may turn out to be, it
 // returns what the next look has to know. It looks at those that are in their state
 // since settled, which was last when it last looked.
-func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch) {
+func (s *Server) look(c *conn, w pacing, settled, last time.Duration) (next pacing) {
 	word := c.word.Load()
 	st, since := stateOf(word), time.Duration(c.since.Load())
 	reading := st == StateActive && (word&flagRoute == 0 || word&flagAwaits != 0)
@@ -127,16 +127,16 @@ func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch
 		if reading { // fasthttp may have set its own deadline over ours
 			_ = c.SetReadDeadline(past)
 		}
-		return watch{}
+		return pacing{}
 	case st != StateActive && st != StateIdle, inside, since > settled:
-		return watch{}
-	case st == StateIdle && w == (watch{}) && since <= last && word&flagPipelines == 0: // see clock
-		return watch{} // it has been looked at, and has nothing more to take
+		return pacing{}
+	case st == StateIdle && w == (pacing{}) && since <= last && word&flagPipelines == 0: // see clock
+		return pacing{} // it has been looked at, and has nothing more to take
 	}
 	now := s.now()
 	p, ok := measure(c.Conn, reading)
 	if !ok {
-		return watch{}
+		return pacing{}
 	}
 	if r := s.MinReadRate; reading && r.Per > 0 {
 		if w.request != word/oneRequest {
@@ -146,7 +146,7 @@ func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch
 		if now-next.in.since >= r.Per {
 			if !hasInput(c.Conn) { // else it is us who are slow
 				s.endSlowRequest(c, word)
-				return watch{}
+				return pacing{}
 			}
 			next.in = mark{}
 		}
@@ -157,7 +157,7 @@ func (s *Server) look(c *conn, w watch, settled, last time.Duration) (next watch
 		next.out = w.out.next(p.acked, min(p.queued, r.Bytes), now)
 		if now-next.out.since >= r.Per {
 			s.cutSlowResponse(c, word)
-			return watch{}
+			return pacing{}
 		}
 	}
 	return next

@@ -151,9 +151,8 @@ func (r Report) Table() string {
 			row(change.Phase.String(), "%v", spent.Round(time.Microsecond))
 		}
 	}
-	row("open", "%d: %v; accepted since %d",
-		r.Open.Total(), r.Open, r.Accepted)
-	row("ended", "told %d, last-called %d, cut %d", r.Told, r.LastCalled, len(r.Cut))
+	row("open", "%d: %v; %d accepted since", r.Open.Total(), r.Open, r.Accepted)
+	row("ended", "%d told to close, %d idle after a last call, %d cut", r.Told, r.LastCalled, len(r.Cut))
 	for _, c := range r.Cut[:min(len(r.Cut), maxCutShown)] {
 		row("cut", "%v %s %q, for %v, age %v", c.State, c.Remote, c.Route, c.Since.Round(time.Millisecond), c.Age.Round(time.Millisecond))
 	}

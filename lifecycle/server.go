@@ -368,22 +368,24 @@ func (s *Server) check() error {
 	if len(s.Addrs) == 0 && s.Listeners == nil {
 		errs = append(errs, errors.New("lifecycle: Server has neither Addrs nor Listeners"))
 	}
-	if s.ParkAfter < 0 {
-		errs = append(errs, fmt.Errorf("lifecycle: Server.ParkAfter is negative: %v", s.ParkAfter))
-	}
-	if s.MaxConnAge < 0 {
-		errs = append(errs, fmt.Errorf("lifecycle: Server.MaxConnAge is negative: %v", s.MaxConnAge))
-	}
-	for name, r := range map[string]Rate{"MinReadRate": s.MinReadRate, "MinWriteRate": s.MinWriteRate} {
-		if r.Bytes < 0 || r.Per < 0 || (r.Bytes == 0) != (r.Per == 0) {
-			errs = append(errs, fmt.Errorf("lifecycle: Server.%s is no rate: %d bytes per %v", name, r.Bytes, r.Per))
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"ParkAfter", s.ParkAfter}, {"MaxConnAge", s.MaxConnAge},
+		{"TLSHandshakeTimeout", s.TLSHandshakeTimeout}, {"ShutdownDelay", s.ShutdownDelay},
+	} {
+		if f.d < 0 {
+			errs = append(errs, fmt.Errorf("lifecycle: Server.%s is negative: %v", f.name, f.d))
 		}
 	}
-	if s.TLSHandshakeTimeout < 0 {
-		errs = append(errs, fmt.Errorf("lifecycle: Server.TLSHandshakeTimeout is negative: %v", s.TLSHandshakeTimeout))
-	}
-	if s.ShutdownDelay < 0 {
-		errs = append(errs, fmt.Errorf("lifecycle: Server.ShutdownDelay is negative: %v", s.ShutdownDelay))
+	for _, f := range []struct {
+		name string
+		Rate
+	}{{"MinReadRate", s.MinReadRate}, {"MinWriteRate", s.MinWriteRate}} {
+		if f.Bytes < 0 || f.Per < 0 || (f.Bytes == 0) != (f.Per == 0) {
+			errs = append(errs, fmt.Errorf("lifecycle: Server.%s is no rate: %d bytes per %v", f.name, f.Bytes, f.Per))
+		}
 	}
 	return errors.Join(errs...)
 }

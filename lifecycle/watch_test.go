@@ -258,6 +258,9 @@ func TestEachConn(t *testing.T) {
 		if !open || info != want || info.Route != "GET /" {
 			t.Errorf("%v %+v, want %+v", open, info, want)
 		}
+		if text := string(c.AppendRoute(append(c.AppendRemote([]byte("from ")), ' '))); text != "from "+info.Remote+" "+info.Route {
+			t.Errorf("%q for %+v", text, info)
+		}
 		delete(all, c.ID)
 	}
 	if len(all) != 0 {

@@ -37,24 +37,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		began := ctx.Time()
 		next(ctx)
 
-		resp, route, refused, level := &ctx.Response, "", "", zerolog.InfoLevel
-		if timedOut := ctx.LastTimeoutErrorResponse(); timedOut != nil {
-			resp = timedOut
-		} else {
-			if m := matchedOf(ctx); m != nil {
-				route = m.pattern
-				if m.probe {
-					level = zerolog.DebugLevel
-				}
-			}
-			if resp.StatusCode() >= fasthttp.StatusBadRequest {
-				refused, _ = ctx.UserValue(refusedKey{}).(string)
-			}
-		}
-		code := resp.StatusCode()
-		if code >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
-			level = levelOfFailure(refused)
-		}
+		resp, route, refused, level := answerForLog(ctx)
 		e := s.log.WithLevel(level)
 		if e == nil {
 			return
@@ -63,7 +46,7 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 			Bytes("method", method).
 			Bytes("path", path).
 			Str("route", route).
-			Int("status", code)
+			Int("status", resp.StatusCode())
 		if size := bodySize(resp); string(method) == fasthttp.MethodHead {
 			e.Int("bytes", 0)
 		} else if size >= 0 {
@@ -79,17 +62,41 @@ func (s *Server) logAccess(next fasthttp.RequestHandler) fasthttp.RequestHandler
 		if proxied.IsValid() {
 			remote = proxied
 		}
-		e.Dur("duration", time.Since(began)).
+		s.took(e, "duration", time.Since(began)).
 			Stringer("remote", remote).
 			Bytes("request_id", id).
 			Msg("request")
 	}
 }
 
+// answerForLog is the response of a request that its handler has returned from, with what a
+// line about it says of it. Of one that has timed out nothing but the response is known: the
+// handler may still use the rest.
+func answerForLog(ctx *fasthttp.RequestCtx) (resp *fasthttp.Response, route, refused string, level zerolog.Level) {
+	level = zerolog.InfoLevel
+	resp = ctx.LastTimeoutErrorResponse()
+	if resp == nil {
+		resp = &ctx.Response
+		if m := matchedOf(ctx); m != nil {
+			route = m.pattern
+			if m.probe {
+				level = zerolog.DebugLevel
+			}
+		}
+		if resp.StatusCode() >= fasthttp.StatusBadRequest {
+			refused, _ = ctx.UserValue(refusedKey{}).(string)
+		}
+	}
+	if resp.StatusCode() >= fasthttp.StatusInternalServerError && level == zerolog.InfoLevel {
+		level = levelOfFailure(refused)
+	}
+	return resp, route, refused, level
+}
+
 // logUnread is the ErrorHandler that writes a line for a request which fasthttp could
 // not read, or would not: no handler gets it. Such a line has "refused" in it, and what
-// was asked for only where fasthttp has kept the header, which is whole then. What fasthttp says of the error is left
-// out: it quotes the header, with whatever secrets are in it.
+// was asked for only where fasthttp has kept the header, which is whole then. What fasthttp
+// says of the error is left out: it quotes the header, with whatever secrets are in it.
 func (s *Server) logUnread(answer func(*fasthttp.RequestCtx, error)) func(*fasthttp.RequestCtx, error) {
 	if answer == nil {
 		answer = lifecycle.AnswerError

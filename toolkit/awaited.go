@@ -21,11 +21,10 @@ const awaitedShown = 3
 func (s *Server) watchDrain() {
 	line := time.NewTicker(awaitedInterval)
 	defer line.Stop()
-	var redraw <-chan time.Time
-	if s.console.isTerminal() {
-		t := time.NewTicker(redrawInterval)
-		defer t.Stop()
-		redraw = t.C
+	redraw := time.NewTimer(redrawInterval)
+	defer redraw.Stop()
+	if !s.console.isTerminal() {
+		redraw.Stop()
 	}
 	for {
 		select {
@@ -33,8 +32,9 @@ func (s *Server) watchDrain() {
 			return
 		case <-line.C:
 			s.logAwaited()
-		case <-redraw:
+		case began := <-redraw.C:
 			s.console.show(s.progress())
+			redraw.Reset(max(redrawInterval, redrawShare*time.Since(began))) // with many connections
 		}
 	}
 }
@@ -61,7 +61,7 @@ func (s *Server) logAwaited() {
 		e = e.Int("more", more)
 	}
 	if left, until, ok := s.timeLeft(); ok {
-		e = e.Str("until", until).Dur("left", left.Round(time.Millisecond))
+		e = s.took(e.Str("until", until), "left", left.Round(time.Millisecond))
 	}
 	e.Msg("still awaited")
 }
@@ -168,8 +168,14 @@ func (s *Server) progress() string {
 		parts[0] += fmt.Sprintf(", %.1fs until %s", left.Seconds(), until)
 	}
 	if phase == lifecycle.PhaseDraining { // later there are no connections
-		parts = append(parts, fmt.Sprintf("told %d, %d busy, %d idle, %d hijacked, %d parked",
-			s.Report().Told, a.Active, a.New+a.Idle, a.Hijacked, a.Parked))
+		counts := fmt.Sprintf("told %d, %d busy, %d idle", s.Report().Told, a.Active, a.New+a.Idle)
+		if a.Hijacked > 0 {
+			counts += fmt.Sprintf(", %d hijacked", a.Hijacked)
+		}
+		if a.Parked > 0 {
+			counts += fmt.Sprintf(", %d parked", a.Parked)
+		}
+		parts = append(parts, counts)
 	}
 	switch {
 	case len(a.oldest) > 0 && (len(a.work) == 0 || isBusy(a.oldest[0].State)):

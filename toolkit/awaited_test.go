@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,7 +146,8 @@ func TestDescribe(t *testing.T) {
 func TestConsoleOnATerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	var out bytes.Buffer
-	c := &console{out: &out, terminal: true}
+	var wide atomic.Int64
+	c := &console{out: &out, terminal: true, columns: func() int { return int(wide.Load()) }}
 	var g *gate
 	b := quiet().Get("/", func(ctx *fasthttp.RequestCtx) { g.handle(ctx) }).Get("/log", func(ctx *fasthttp.RequestCtx) {
 		log := Logger(ctx)
@@ -160,13 +162,18 @@ func TestConsoleOnATerminal(t *testing.T) {
 		r.Drain()
 		time.Sleep(3250 * time.Millisecond)
 		busyAt := len(c.text())
-		if last := lastLine(c.text()); last != "draining, 26.8s until the deadline | told 0, 1 busy, 1 idle, 0 hijacked, 0 parked | GET / of "+busy.LocalAddr().String()+" active for 3.2s" {
+		if last := lastLine(c.text()); last != "draining, 26.8s until the deadline | told 0, 1 busy, 1 idle | GET / of "+busy.LocalAddr().String()+" active for 3.2s" {
 			t.Errorf("last line %q", last)
 		}
 		idle.get("/log")
 		text := c.text()[busyAt:]
 		if !strings.HasPrefix(text, eraseLine) || !strings.Contains(text, "INF a line") || lastLine(text) != lastLine(c.text()[:busyAt]) {
 			t.Errorf("a line of the log beside the last one: %q", text)
+		}
+		wide.Store(40)
+		time.Sleep(redrawInterval)
+		if last := lastLine(c.text()); last != "draining, 26.7s until the deadline | to…" {
+			t.Errorf("last line of a narrow terminal: %q", last)
 		}
 		close(g.release)
 		busy.reply("GET")

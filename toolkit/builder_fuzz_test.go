@@ -131,7 +131,7 @@ func (s *script) play(b *Builder) {
 			case 3:
 				b.TLSConfig(new(tls.Config))
 			case 4:
-				cert, _ := certificate()
+				cert := certificate()
 				b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{s.string()}, MinVersion: tls.VersionTLS12})
 			case 5:
 				b.Listener(nil)

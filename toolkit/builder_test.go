@@ -15,6 +15,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/internal/testcert"
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
@@ -177,7 +178,7 @@ func TestBuildRefusesOriginsThatNoBrowserSends(t *testing.T) {
 }
 
 func TestBuildWantsSomewhereToListen(t *testing.T) {
-	cert, _ := certificate()
+	cert := certificate()
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	for _, tt := range []struct {
 		want string
@@ -204,11 +205,8 @@ func TestBuildWrapsErrorsOfFiles(t *testing.T) {
 	if _, err := loopback().TLS("/no/cert.pem", "/no/key.pem").Build(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	one, _ := certificate()
-	two, err := newCertificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	one := certificate()
+	two := testcert.New()
 	certFile, _ := certFiles(t, one)
 	_, keyFile := certFiles(t, two)
 	if _, err := loopback().TLS(certFile, keyFile).Build(); err == nil || !strings.Contains(err.Error(), "TLS(") {
@@ -290,10 +288,7 @@ func TestBuildReportsPanicsOfItsCallbacks(t *testing.T) {
 }
 
 func TestLastCallOfAScalarWins(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	certFile, keyFile := certFiles(t, cert)
 	s := build(t, quiet().
 		Unix("relative", fs.ModeDir).Unix("/tmp/s", 0o600).
@@ -414,10 +409,7 @@ func TestTwoServersOfOneBuilderShareNothing(t *testing.T) {
 }
 
 func TestBuildClonesTLSConfig(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
 	s := build(t, loopback().TLSConfig(config))
 	config.MinVersion = tls.VersionTLS12

@@ -19,9 +19,9 @@ const minCompressed = 1 << 10
 // compressed yet. What comes out larger is sent as it was.
 //
 // Streams are compressed, and flushed, with each write that fasthttp reads of them;
-// server-sent events are not, nor is what is encoded already, part of a whole (206), or marked
-// Cache-Control: no-transform. Vary is set on all responses of these types, so that caches
-// keep both forms apart. A strong ETag becomes a weak one, as the bytes are others (section
+// server-sent events are not, nor is what is encoded already, part of a whole (206), marked
+// Cache-Control: no-transform, or has a digest of its bytes (RFC 9530). Vary is set on all responses of these types and sizes, so that
+// caches keep both forms apart. A strong ETag becomes a weak one, as the bytes are others (section
 // 8.8.1), and Accept-Ranges is dropped.
 //
 // A page that has a secret in it, beside text that others can choose, should not be
@@ -136,6 +136,7 @@ func compressible(resp *fasthttp.Response) bool {
 	return resp.StatusCode() >= fasthttp.StatusOK && resp.StatusCode() != fasthttp.StatusNoContent &&
 		resp.StatusCode() != fasthttp.StatusPartialContent &&
 		len(h.ContentEncoding()) == 0 && len(h.Peek(fasthttp.HeaderContentRange)) == 0 &&
+		len(h.Peek("Content-Digest")) == 0 && len(h.Peek("Repr-Digest")) == 0 &&
 		compressibleType(h.ContentType()) &&
 		!listed(h.PeekAll(fasthttp.HeaderCacheControl), "no-transform")
 }

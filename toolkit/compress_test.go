@@ -110,6 +110,8 @@ func TestCompress(t *testing.T) {
 		Get("/png", typed("image/png", longText)).
 		Get("/encoded", typed(html, longText, "Content-Encoding", "gzip")).
 		Get("/no-transform", typed(html, longText, "Cache-Control", "public, no-transform")).
+		Get("/content-digest", typed(html, longText, "Content-Digest", "sha-256=:AAAA:")).
+		Get("/repr-digest", typed(html, longText, "Repr-Digest", "sha-256=:AAAA:")).
 		Get("/part", func(ctx *fasthttp.RequestCtx) {
 			typed(html, longText, "Content-Range", "bytes 0-1/2")(ctx)
 			ctx.SetStatusCode(206)
@@ -139,6 +141,8 @@ func TestCompress(t *testing.T) {
 		{"GET", "/noise", "br", "", "Accept-Encoding", ""},
 		{"GET", "/png", "br", "", "", ""},
 		{"GET", "/no-transform", "br", "", "", ""},
+		{"GET", "/content-digest", "br", "", "", ""},
+		{"GET", "/repr-digest", "br", "", "", ""},
 		{"GET", "/part", "br", "", "", ""},
 		{"GET", "/none", "br", "", "", ""},
 		{"GET", "/same", "br", "", "Accept-Encoding", `W/"a"`},

@@ -56,7 +56,9 @@ type CORSOptions struct {
 //
 //	g.Use(toolkit.CORS(options)).Options("/{path:*}", func(*fasthttp.RequestCtx) {})
 //
-// A panic of the handler is answered inside of it, so that pages can read the 500.
+// A panic of the handler is answered inside of it, so that pages can read the 500. What the
+// server refuses before it looks for a route (Strict, MaxInFlight, a body that is too large)
+// pages cannot read: to them it is a failure of the network.
 func CORS(options CORSOptions) Middleware {
 	c, err := newCORS(options)
 	if err != nil {
@@ -159,7 +161,9 @@ var tokenBytes = alphanumericAnd("!#$%&'*+-.^_`|~")
 func (c *cors) handler(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		var origin string
-		if lines := ctx.Request.Header.PeekAll(fasthttp.HeaderOrigin); len(lines) == 1 {
+		if c.any {
+			origin = "*" // whoever asks: caches are not told to keep these responses apart
+		} else if lines := ctx.Request.Header.PeekAll(fasthttp.HeaderOrigin); len(lines) == 1 {
 			origin = c.allowed(lines[0])
 		}
 		if method := ctx.Request.Header.Peek(fasthttp.HeaderAccessControlRequestMethod); ctx.IsOptions() && len(method) > 0 &&
@@ -227,8 +231,6 @@ func saneList(list []byte) string {
 // allowed returns what is to be said to an origin that is allowed, else "".
 func (c *cors) allowed(origin []byte) string {
 	switch {
-	case c.any:
-		return "*"
 	case len(origin) == 0 || string(origin) == "null":
 		return ""
 	case c.exact[string(origin)]:

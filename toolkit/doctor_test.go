@@ -28,10 +28,7 @@ func TestDefaultsAreNotDangerous(t *testing.T) {
 
 // Each danger, and what lies just before it.
 func TestWarnings(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	tlsFrom := func(version uint16) func(*Builder) {
 		return func(b *Builder) {
 			b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version})
@@ -319,10 +316,7 @@ func TestWarningsAreLoggedOnceAtStart(t *testing.T) {
 }
 
 func TestBuildRefusesWhatCannotWork(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	var none *net.TCPListener
 	for _, tt := range []struct {
 		want string

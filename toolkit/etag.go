@@ -58,7 +58,8 @@ func appendTag(dst, sum []byte) []byte {
 }
 
 // answerInstead makes a 304 or 412 of a response. A 304 keeps the header, which updates
-// what its client has, but for what describes a body: RFC 9110, section 15.4.5.
+// what its client has, but for what describes a body: RFC 9110, section 15.4.5. A 412 is not to be
+// cached, as the response would have been: RFC 9111, section 3, allows it for what says how long.
 func answerInstead(ctx *fasthttp.RequestCtx, code int) {
 	resp := &ctx.Response
 	resp.ResetBody()
@@ -66,6 +67,10 @@ func answerInstead(ctx *fasthttp.RequestCtx, code int) {
 	resp.Header.SetContentType("")
 	resp.Header.SetContentEncoding("")
 	resp.Header.Del(fasthttp.HeaderContentLength)
+	if code == fasthttp.StatusPreconditionFailed {
+		resp.Header.Del(fasthttp.HeaderCacheControl)
+		resp.Header.Del(fasthttp.HeaderExpires)
+	}
 }
 
 // precondition evaluates a GET's or HEAD's conditions against the ETag and Last-Modified of

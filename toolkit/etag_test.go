@@ -70,6 +70,9 @@ func TestETag(t *testing.T) {
 			t.Errorf("%d with %s: %q, want %q", got.StatusCode, name, value, want)
 		}
 	}
+	if got := c.get("/rich", "If-Match", `"x"`); got.StatusCode != 412 || got.Header.Get("Cache-Control") != "" {
+		t.Errorf("a 412 to be cached: %v %v", got, got.Header)
+	}
 	if c.r.Buffered() > 0 {
 		t.Error("a 304 with a body")
 	}

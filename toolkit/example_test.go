@@ -59,6 +59,43 @@ func Example() {
 	// exit code 0
 }
 
+// Any http.Handler goes on as it is, in the same life; a native route beside it wins.
+func ExampleBuilder_NetHTTP() {
+	app := http.NewServeMux()
+	app.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "item %s, by net/http", r.PathValue("id"))
+	})
+	srv, err := toolkit.New().
+		Addr("127.0.0.1:0").
+		Logger(zerolog.Nop()).
+		NetHTTP("/", app).
+		Get("/items/hot", func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("the hot item, by fasthttp") }).
+		Build()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	over := make(chan error)
+	go func() { over <- srv.Run(context.Background()) }()
+	<-srv.Reached(lifecycle.PhaseReady)
+	for _, path := range []string{"/items/7", "/items/hot"} {
+		resp, err := http.Get("http://" + srv.ListenAddrs()[0].String() + path)
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		fmt.Println(string(body))
+	}
+	srv.Drain()
+	fmt.Println("drained:", <-over)
+	// Output:
+	// item 7, by net/http
+	// the hot item, by fasthttp
+	// drained: <nil>
+}
+
 // Middleware of a group is inside that of the groups around it, and all is inside
 // what Use adds. Tests need no listener: Handler is all of a server's handling.
 func ExampleBuilder_Group() {

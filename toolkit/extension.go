@@ -58,10 +58,15 @@ func (b *Builder) tell(s *Server) error {
 // for its clients. As the health endpoints, it is exempt from MaxInFlight, it is in the
 // access log at level debug, and no Observer sees it. Its path has no parameters.
 func (b *Builder) Probe(path string, h fasthttp.RequestHandler) *Builder {
-	for _, method := range []string{fasthttp.MethodGet, fasthttp.MethodHead} {
-		b.routes = append(b.routes, route{call: "Probe", method: method, path: path, handler: h, probe: true})
-	}
+	b.routes = append(b.routes, probeRoutes("Probe", path, h)...)
 	return b
+}
+
+func probeRoutes(call, path string, h fasthttp.RequestHandler) []route {
+	return []route{
+		{call: call, method: fasthttp.MethodGet, path: path, handler: h, probe: true},
+		{call: call, method: fasthttp.MethodHead, path: path, handler: h, probe: true},
+	}
 }
 
 // probesOf are the paths of those routes that are for who watches the server.

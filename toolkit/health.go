@@ -19,14 +19,14 @@ type check struct {
 	run  func(ctx context.Context) error
 }
 
-func checkMistakes(checks []check) (errs []error) {
+func checkMistakes(checks []check) (errs mistakes) {
 	seen := map[string]bool{}
 	for _, c := range checks {
 		switch {
 		case c.run == nil:
-			errs = append(errs, fmt.Errorf("toolkit: ReadyCheck(%q): nil function", c.name))
+			errs.add("ReadyCheck(%q): nil function", c.name)
 		case seen[c.name]:
-			errs = append(errs, fmt.Errorf("toolkit: ReadyCheck(%q): given twice", c.name))
+			errs.add("ReadyCheck(%q): given twice", c.name)
 		}
 		seen[c.name] = true
 	}
@@ -46,11 +46,8 @@ func (s *Server) healthRoutes(b *Builder) (routes []route) {
 		path    string
 		handler fasthttp.RequestHandler
 	}{{b.livez, serveLive}, {b.readyz, ready}} {
-		if e.path == "" {
-			continue
-		}
-		for _, method := range []string{fasthttp.MethodGet, fasthttp.MethodHead} {
-			routes = append(routes, route{call: "HealthPaths", method: method, path: e.path, handler: e.handler, probe: true})
+		if e.path != "" {
+			routes = append(routes, probeRoutes("HealthPaths", e.path, e.handler)...)
 		}
 	}
 	return routes
@@ -61,8 +58,7 @@ func (s *Server) healthRoutes(b *Builder) (routes []route) {
 func serveLive(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("ok\n") }
 
 // serveReady is green while the server is ready, can accept connections, and every
-// check passes. Reasons
-// go to the log: the endpoint may be open to strangers.
+// check passes. Reasons go to the log: the endpoint may be open to strangers.
 func (s *Server) serveReady(ctx *fasthttp.RequestCtx, checks []*checker, timeout time.Duration) {
 	if phase := s.Phase(); phase != lifecycle.PhaseReady {
 		ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)

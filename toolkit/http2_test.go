@@ -78,10 +78,7 @@ func TestHTTP2(t *testing.T) {
 				NetHTTP("/net/{path:*}", http.HandlerFunc(legacy))
 			url := "http://t"
 			if secure {
-				cert, err := certificate()
-				if err != nil {
-					t.Fatal(err)
-				}
+				cert := certificate()
 				b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
 				url = "https://t"
 			}
@@ -125,10 +122,7 @@ func TestHTTP2(t *testing.T) {
 
 // HTTP/2 can be turned off, and is off where nothing speaks it.
 func TestHTTP2Off(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	offer := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}, MinVersion: tls.VersionTLS12}
 	if _, err := mixed().HTTP2(false).TLSConfig(offer).Build(); err == nil || !strings.Contains(err.Error(), "TLSConfig: NextProtos offers h2") {
 		t.Error(err)

@@ -28,7 +28,7 @@ func TestToolkitLinksNothingThatWasNotAskedFor(t *testing.T) {
 		t.Fatalf("few dependencies: %q", deps)
 	}
 	for _, dep := range deps {
-		for _, never := range []string{"prometheus", "opentelemetry", "chromedp", "protobuf", "expvar", "net/http/pprof", module + "toolkit/"} {
+		for _, never := range []string{"prometheus", "opentelemetry", "chromedp", "protobuf", "expvar", "net/http/pprof", module + "internal/", module + "toolkit/"} {
 			if strings.Contains(dep, never) && dep != module+"toolkit/nethttp" {
 				t.Errorf("toolkit links %s", dep)
 			}

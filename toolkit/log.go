@@ -2,6 +2,8 @@ package toolkit
 
 import (
 	"errors"
+	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
@@ -60,7 +62,7 @@ func (s *Server) logEvent(e lifecycle.Event) {
 		l = l.Stringer("addr", e.Addr)
 	}
 	if e.Duration > 0 {
-		l = l.Dur("duration", e.Duration)
+		l = s.took(l, "duration", e.Duration)
 	}
 	s.withError(l, e.Err).Msg(e.Kind.String())
 }
@@ -88,6 +90,20 @@ func (s *Server) logPhase(e lifecycle.Event) {
 		s.telling.Do(func() { go s.watchDrain() })
 	default:
 	}
+}
+
+// took adds a time to a line: with its unit for people, in zerolog.DurationFieldUnit for
+// programs.
+func (s *Server) took(l *zerolog.Event, name string, d time.Duration) *zerolog.Event {
+	if s.console == nil {
+		return l.Dur(name, d)
+	}
+	unit := time.Microsecond
+	for d >= 1000*unit {
+		unit *= 10
+	}
+	// Three digits, and no quotes, as zerolog has them around what is not ASCII.
+	return l.Str(name, strings.Replace(d.Round(unit).String(), "µ", "u", 1))
 }
 
 // withError adds an error to a line, and of a panic, which it counts, its stack.

@@ -161,7 +161,7 @@ func (d *dispatch) route(method, target string) http.Handler {
 
 // mount puts the http.Server beside what was built.
 func (s *Server) mount(b *Builder, d *dispatch) {
-	h := s.HTTP
+	h, probes := s.HTTP, probesOf(b.routes)
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(b.http2)
@@ -175,7 +175,7 @@ func (s *Server) mount(b *Builder, d *dispatch) {
 			Protocols:         &protocols,
 		},
 		Route:           d.route,
-		Fresh:           d.app != nil && !slices.ContainsFunc(b.routes, func(rt route) bool { return !rt.probe }),
+		Fresh:           d.app != nil && !slices.ContainsFunc(b.routes, func(rt route) bool { return !probes.has([]byte(rt.path)) }),
 		ReadBodyTimeout: b.readBodyTimeout,
 		WriteTimeout:    h.WriteTimeout,
 	}.On(s.Server)
@@ -313,8 +313,8 @@ func (r *request) logNet(o Outcome, remote string, took time.Duration) {
 		Str("path", r.path).
 		Str("route", o.Route).
 		Int("status", o.Status).
-		Int64("bytes", o.Size).
-		Dur("duration", took).
+		Int64("bytes", o.Size)
+	r.server.took(e, "duration", took).
 		Str("remote", remote).
 		Str("request_id", r.id).
 		Msg("request")

@@ -442,10 +442,7 @@ func TestBareFasthttpDies(t *testing.T) {
 // A stream that fails looks cut short to every kind of client, one that does not fail
 // to none, and its connection goes on.
 func TestStreamsThatFailLookCutShort(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	for _, secure := range []bool{false, true} {
 		for _, version := range []string{"1.1", "1.0"} {
 			t.Run(fmt.Sprintf("HTTP/%s, TLS %v", version, secure), func(t *testing.T) {

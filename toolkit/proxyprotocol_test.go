@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 func sayRemote(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(ctx.RemoteAddr().String()) }
@@ -176,10 +178,7 @@ func TestProxyProtocolThenTrustedProxies(t *testing.T) {
 }
 
 func TestProxyProtocolBeforeTLS(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	r := run(t, loopback().TLS(certFiles(t, cert)).Get("/", sayRemote).ProxyProtocol("127.0.0.0/8"))
 	for _, header := range []string{headerV1, headerV2(0x21, 0x11, tcp4)} {
 		c := r.dial()
@@ -242,13 +241,7 @@ func FuzzProxyHeader(f *testing.F) {
 // the test where there is none.
 func haproxy(t *testing.T, mode, server string) net.Addr {
 	t.Helper()
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := testtool.Find(t, "haproxy", "haproxy")
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // HAProxy gets it: no port to be taken meanwhile
 	if err != nil {
 		t.Fatal(err)
@@ -317,10 +310,7 @@ func TestBehindHAProxy(t *testing.T) {
 			}
 		})
 		t.Run(version+", TLS", func(t *testing.T) {
-			cert, err := certificate()
-			if err != nil {
-				t.Fatal(err)
-			}
+			cert := certificate()
 			r := run(t, loopback().TLS(certFiles(t, cert)).Get("/", sayRemote).ProxyProtocol("127.0.0.1"))
 			c := dialFrom(t, "127.0.0.2", haproxy(t, "tcp", r.ListenAddrs()[0].String()+" "+version))
 			local := c.LocalAddr().String()

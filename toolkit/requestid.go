@@ -34,13 +34,8 @@ func requestID(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			ctx.Request.Header.SetCanonical(headerRequestID, id)
 		}
 		next(ctx)
-		// After the handler: ctx.Error and the like reset the response. That of a
-		// handler which timed out is a copy.
-		resp := ctx.LastTimeoutErrorResponse()
-		if resp == nil {
-			resp = &ctx.Response
-		}
-		resp.Header.SetCanonical(headerRequestID, id)
+		// After the handler: ctx.Error and the like reset the response.
+		answered(ctx).Header.SetCanonical(headerRequestID, id)
 	}
 }
 

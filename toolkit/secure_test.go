@@ -9,10 +9,7 @@ import (
 )
 
 func TestSecurityHeaders(t *testing.T) {
-	cert, err := certificate()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certificate()
 	b := loopback().
 		TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}).
 		Use(SecurityHeaders(map[string]string{

@@ -69,3 +69,12 @@ func ClientContext(ctx *fasthttp.RequestCtx) context.Context {
 	}
 	return s.ClientContext(ctx)
 }
+
+// Watch is lifecycle.Server.Watch, which is promoted, for a handler that a Timeout may have given up
+// on: then the connection is another request's, and the channel is closed when the drain begins.
+func (s *Server) Watch(ctx *fasthttp.RequestCtx) (over <-chan struct{}) {
+	if t := timedOf(ctx); t != nil {
+		return t.watch(s, ctx)
+	}
+	return s.Server.Watch(ctx)
+}

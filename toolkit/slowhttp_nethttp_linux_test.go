@@ -3,24 +3,19 @@ package toolkit
 import (
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 // Handlers of net/http are no easier to hold than native ones (examples/server's
 // TestSlowHTTP): slowhttptest gets hold of as many connections as it wants, and is rid of
 // all of them while it goes on; others are served meanwhile.
 func TestSlowHTTPOnNetHTTP(t *testing.T) {
-	tool, err := exec.LookPath("slowhttptest")
-	switch {
-	case err != nil && os.Getenv("CI") == "true":
-		t.Fatal(err)
-	case err != nil:
-		t.Skip("slowhttptest is not installed (Debian: apt-get install slowhttptest)")
-	}
+	tool := testtool.Find(t, "slowhttptest", "slowhttptest")
 	const conns, quick = 100, time.Second
 	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/net/large" {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 // proxy is one that people put in front of a server.
@@ -27,6 +29,22 @@ type proxy struct {
 	// the socket in there: no port has to be chosen for it, which another might take.
 	config string
 }
+
+// nginxHead has nginx run below the test, with its files in its directory.
+const nginxHead = `
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log stderr crit;
+events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+`
 
 // Each writes on every request that it forwards what it takes it for, in place of
 // what a client may have put there, and has one connection to the server, which it
@@ -50,19 +68,7 @@ frontend in
 backend out
 	server one %[2]s maxconn 1 pool-max-conn 1
 `},
-	{"nginx", func(config string) []string { return []string{"-c", config} }, `
-daemon off;
-master_process off;
-pid %[1]s/pid;
-error_log stderr crit;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[1]s/body;
-	proxy_temp_path %[1]s/proxy;
-	fastcgi_temp_path %[1]s/fastcgi;
-	uwsgi_temp_path %[1]s/uwsgi;
-	scgi_temp_path %[1]s/scgi;
+	{"nginx", func(config string) []string { return []string{"-c", config} }, nginxHead + `
 	client_header_timeout 300ms;
 	client_body_timeout 300ms;
 	underscores_in_headers on;
@@ -88,20 +94,7 @@ http {
 // start runs the proxy until the test's end, and returns where it listens.
 func (p proxy) start(t *testing.T, server net.Addr) net.Addr {
 	t.Helper()
-	binary, err := exec.LookPath(p.name)
-	if err != nil {
-		for _, dir := range []string{"/usr/sbin/", "/usr/local/sbin/"} { // not in every user's path
-			if _, err := os.Stat(dir + p.name); err == nil {
-				binary = dir + p.name
-			}
-		}
-	}
-	switch {
-	case binary == "" && os.Getenv("CI") == "true":
-		t.Fatalf("%s is not installed: .ci/run does that", p.name)
-	case binary == "":
-		t.Skipf("%s is not installed: apt-get install %[1]s", p.name)
-	}
+	binary := testtool.Find(t, p.name, p.name)
 	dir := t.TempDir()
 	addr := &net.UnixAddr{Name: filepath.Join(dir, "in"), Net: "unix"}
 	config := filepath.Join(dir, "config")

@@ -8,12 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"mime"
+	"net/http"
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -30,8 +31,13 @@ import (
 // Responses have an ETag and Last-Modified, by which clients ask whether they are up to date
 // (If-None-Match, If-Range and the others), and Cache-Control: "no-cache", so that they do ask each
 // time. For files whose name changes with their content, give cacheControl as "public,
-// max-age=31536000, immutable". Files are opened for each request and seen as they are then; none
-// is held open between requests.
+// max-age=31536000, immutable".
+//
+// A file of up to 64 kB is held in memory, 32 MB of them for each call, and looked at anew for the
+// first request after 100 ms: so late may a change be seen. One that has changed in the last two
+// seconds, and a larger one, is opened for each request. No file is held open between requests. The
+// body of a response is the memory that is held (see fasthttp.Response.SetBodyRaw): middleware may
+// replace it, and may not change its bytes.
 //
 // Where a client takes it, and the type is one that Compress takes, "app.js.br", ".zst" or
 // ".gz" is served for "app.js" if it is there and not older. Types are those of the names, which for
@@ -45,7 +51,8 @@ func (b *Builder) Static(prefix, dir string, cacheControl ...string) *Builder {
 
 // StaticFS is Static for an fs.FS, whose files have to be ones that seek: an embed.FS, for one
 // directory of it fs.Sub. A file without a time of modification, as all of an embed.FS, does not
-// change, and has no Last-Modified; its ETag is made of its content when it is first asked for.
+// change, and has no Last-Modified; its ETag is made of its content when it is first asked for, and
+// it is held in memory longer than others: until what is held has come to 32 MB.
 func (b *Builder) StaticFS(prefix string, files fs.FS, cacheControl ...string) *Builder {
 	b.routes = append(b.routes, staticRoutes("StaticFS", prefix, &static{files: files, cacheControl: cacheControl})...)
 	return b
@@ -84,7 +91,7 @@ type static struct {
 	files        fs.FS // or nil
 	cacheControl []string
 
-	tags sync.Map // of files that do not change: names to their ETags
+	held memory
 }
 
 // handler makes the handler, for Build.
@@ -103,7 +110,7 @@ func (st *static) handler(notFound fasthttp.RequestHandler) (fasthttp.RequestHan
 	if !saneValue(cacheControl) {
 		return nil, fmt.Errorf("Cache-Control %q is not a header's value", cacheControl)
 	}
-	files := &fasthttp.FS{FS: st.files, Root: st.dir, AcceptByteRange: true, SkipCache: true, PathRewrite: foundPath}
+	files := &fasthttp.FS{FS: st.files, Root: st.dir, AcceptByteRange: true, SkipCache: true, PathRewrite: versionPath}
 	if st.files != nil {
 		files.AllowEmptyRoot = true
 	} else if info, err := os.Stat(st.dir); err != nil {
@@ -117,47 +124,82 @@ func (st *static) handler(notFound fasthttp.RequestHandler) (fasthttp.RequestHan
 	}
 	send := files.NewRequestHandler()
 	return func(ctx *fasthttp.RequestCtx) {
-		f, ok := st.find(ctx)
-		switch {
-		case !ok:
+		asked, h := &ctx.Request.Header, &ctx.Response.Header
+		ranged := len(asked.Peek(fasthttp.HeaderRange)) > 0
+		f := st.held.get(ctx.Path(), ranged)
+		if f == nil {
+			var directory bool
+			if f, directory = st.look(string(ctx.Path())); directory {
+				redirectToDirectory(ctx)
+				return
+			}
+		}
+		if f == nil {
 			notFound(ctx)
 			return
-		case f.info.IsDir():
-			redirectToDirectory(ctx)
-			return
 		}
-		h := &ctx.Response.Header
+		v := f.version(ctx, ranged)
 		h.Set(fasthttp.HeaderCacheControl, cacheControl)
-		if st.describe(ctx, f) {
-			return
-		}
-		ctx.SetUserValue(foundKey{}, f)
-		send(ctx)
-		if f.info.ModTime().IsZero() {
-			h.Del(fasthttp.HeaderLastModified)
+		switch {
+		case v.describe(ctx):
+		case len(v.body) > 0 && len(asked.Peek(fasthttp.HeaderRange)) == 0:
+			h.Set(fasthttp.HeaderAcceptRanges, "bytes")
+			ctx.Response.SetBodyRaw(v.body)
+		default:
+			ctx.SetUserValue(versionKey{}, v)
+			send(ctx)
+			if len(v.modified) == 0 {
+				h.Del(fasthttp.HeaderLastModified)
+			}
 		}
 	}, nil
 }
 
-// found is a file, or a directory, that a request asks for.
-type found struct {
-	name string // as of fs.FS
-	info fs.FileInfo
-	as   *coding // how it is compressed, nil for not at all
-	of   string  // the name without a coding's suffix
+// versionKey is where fasthttp's file server finds what to send.
+type versionKey struct{}
+
+func versionPath(ctx *fasthttp.RequestCtx) []byte {
+	return []byte("/" + ctx.UserValue(versionKey{}).(*version).name)
 }
 
-// foundKey is where fasthttp's file server finds what to send.
-type foundKey struct{}
-
-func foundPath(ctx *fasthttp.RequestCtx) []byte {
-	return []byte("/" + ctx.UserValue(foundKey{}).(*found).name)
+// file is what a path asks for.
+type file struct {
+	versions []*version // as it is, then those compressed that are beside it
+	varies   bool       // there may be some
+	until    time.Time  // when it has to be looked at anew, zero for never
 }
 
-// find looks for what a request asks for.
-func (st *static) find(ctx *fasthttp.RequestCtx) (*found, bool) {
+// version is a file as it is, or as it is compressed. It does not change.
+type version struct {
+	name        string // as of fs.FS
+	as          *coding
+	size        int64
+	changed     time.Time
+	modified    []byte // changed as Last-Modified has it, nil for none
+	tag         []byte // nil where it cannot be read
+	contentType string // "" is for fasthttp to find out
+	body        []byte // nil where it is not small, or has changed while it was read
+}
+
+// version returns the one that suits a request best.
+func (f *file) version(ctx *fasthttp.RequestCtx, ranged bool) *version {
+	if !f.varies || ranged {
+		return f.versions[0]
+	}
+	addVary(&ctx.Response.Header, fasthttp.HeaderAcceptEncoding)
+	if len(f.versions) == 1 {
+		return f.versions[0]
+	}
+	as := func(c *coding) int { return slices.IndexFunc(f.versions, func(v *version) bool { return v.as == c }) }
+	best, _ := negotiate(ctx.Request.Header.PeekAll(fasthttp.HeaderAcceptEncoding), func(c *coding) bool { return as(c) >= 0 })
+	return f.versions[as(best)]
+}
+
+// look looks for what a path asks for: a file, or a directory that is to be asked for with a
+// slash at its end, or nothing. A file that can be held is.
+func (st *static) look(asked string) (f *file, directory bool) {
 	// What the router has matched is not decoded yet, nor rid of "..".
-	rest, ok := strings.CutPrefix(string(ctx.Path()), st.prefix+"/")
+	rest, ok := strings.CutPrefix(asked, st.prefix+"/")
 	name, slash := strings.CutSuffix(rest, "/")
 	if !ok || rest != "" && !saneFile(name) {
 		return nil, false
@@ -165,39 +207,80 @@ func (st *static) find(ctx *fasthttp.RequestCtx) (*found, bool) {
 	if name == "" {
 		name, slash = ".", true
 	}
-	stat, done, err := st.stats()
-	if err != nil {
-		return nil, false
-	}
-	defer done()
-	info, err := stat(name)
-	if err == nil && info.IsDir() && slash {
-		name, slash = path.Join(name, "index.html"), false
-		info, err = stat(name)
-		if err == nil && info.IsDir() {
+	files := st.files
+	if files == nil {
+		root, err := os.OpenRoot(st.dir)
+		if err != nil {
 			return nil, false
 		}
+		defer root.Close() //nolint:errcheck // it is only read
+		files = root.FS()
 	}
-	if err != nil || slash || !info.IsDir() && !info.Mode().IsRegular() {
+	info, err := fs.Stat(files, name)
+	if err == nil && info.IsDir() {
+		if !slash {
+			return nil, true
+		}
+		name, slash = path.Join(name, "index.html"), false
+		info, err = fs.Stat(files, name)
+	}
+	if err != nil || slash || !info.Mode().IsRegular() {
 		return nil, false
 	}
-	f := &found{name: name, info: info, of: name}
-	if !info.IsDir() && len(ctx.Request.Header.Peek(fasthttp.HeaderRange)) == 0 {
-		f.takeCompressed(ctx, stat)
-	}
-	return f, true
+	f = newFile(files, name, info)
+	st.held.put(asked, f)
+	return f, false
 }
 
-// stats returns how to look at files, and what ends that.
-func (st *static) stats() (stat func(name string) (fs.FileInfo, error), done func(), err error) {
-	if st.files != nil {
-		return func(name string) (fs.FileInfo, error) { return fs.Stat(st.files, name) }, func() {}, nil
+func newFile(files fs.FS, name string, info fs.FileInfo) *file {
+	contentType := typeOf(name)
+	plain := newVersion(files, name, info, nil, contentType)
+	f := &file{versions: []*version{plain}, varies: compressibleType([]byte(contentType))}
+	if !f.varies {
+		return f
 	}
-	root, err := os.OpenRoot(st.dir)
+	for _, c := range codings {
+		beside, err := fs.Stat(files, name+c.suffix)
+		if err == nil && beside.Mode().IsRegular() && !beside.ModTime().Before(plain.changed) {
+			f.versions = append(f.versions, newVersion(files, name+c.suffix, beside, c, contentType))
+		}
+	}
+	return f
+}
+
+func newVersion(files fs.FS, name string, info fs.FileInfo, as *coding, contentType string) *version {
+	v := &version{name: name, as: as, size: info.Size(), changed: info.ModTime(), contentType: contentType}
+	if v.size <= maxHeldFile {
+		v.read(files)
+	}
+	if contentType == "" && v.body != nil {
+		v.contentType = http.DetectContentType(v.body)
+	}
+	if v.changed.IsZero() {
+		v.tag = v.contentTag(files)
+		return v
+	}
+	v.modified = fasthttp.AppendHTTPDate(nil, v.changed)
+	v.tag = v.timeTag()
+	return v
+}
+
+// read reads the body. Its time is that after it was read, so that a change in the meantime
+// is a recent one.
+func (v *version) read(files fs.FS) {
+	f, err := files.Open(v.name)
 	if err != nil {
-		return nil, nil, err
+		return
 	}
-	return root.Stat, func() { _ = root.Close() }, nil
+	defer f.Close() //nolint:errcheck // it is only read
+	body := make([]byte, v.size+1)
+	n, err := io.ReadFull(f, body)
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return
+	}
+	if info, err := f.Stat(); err == nil && info.Size() == int64(n) && info.Mode().IsRegular() {
+		v.body, v.size, v.changed = body[:n:n], info.Size(), info.ModTime()
+	}
 }
 
 // saneFile accepts names of files that may be served.
@@ -213,43 +296,26 @@ func saneFile(name string) bool {
 	return true
 }
 
-// takeCompressed has the file be the best one beside it that the client takes.
-func (f *found) takeCompressed(ctx *fasthttp.RequestCtx, stat func(string) (fs.FileInfo, error)) {
-	if !compressibleType([]byte(typeOf(f.of))) {
-		return
-	}
-	addVary(&ctx.Response.Header, fasthttp.HeaderAcceptEncoding)
-	original := f.info
-	f.as, _ = negotiate(ctx.Request.Header.PeekAll(fasthttp.HeaderAcceptEncoding), func(c *coding) bool {
-		info, err := stat(f.of + c.suffix)
-		if err != nil || !info.Mode().IsRegular() || info.ModTime().Before(original.ModTime()) {
-			return false
-		}
-		f.name, f.info = f.of+c.suffix, info
-		return true
-	})
-}
-
 // describe sets the header of a response with a file, and reports whether that is all: it
 // has answered by the request's conditions, or that there is no such range. What fasthttp's file
 // server would make of these it does not see.
-func (st *static) describe(ctx *fasthttp.RequestCtx, f *found) bool {
+func (v *version) describe(ctx *fasthttp.RequestCtx) bool {
 	h, asked := &ctx.Response.Header, &ctx.Request.Header
-	if tag := st.tag(f); len(tag) > 0 {
-		h.SetCanonical(headerETag, tag)
+	if v.tag != nil {
+		h.SetCanonical(headerETag, v.tag)
 	}
-	if modified := f.info.ModTime(); !modified.IsZero() {
-		h.SetBytesV(fasthttp.HeaderLastModified, fasthttp.AppendHTTPDate(nil, modified))
+	if v.modified != nil {
+		h.SetBytesV(fasthttp.HeaderLastModified, v.modified)
 	}
 	if code := precondition(asked, h); code != 0 {
 		answerInstead(ctx, code)
 		return true
 	}
-	if contentType := typeOf(f.of); contentType != "" {
-		h.SetContentType(contentType)
+	if v.contentType != "" {
+		h.SetContentType(v.contentType)
 	}
-	if f.as != nil {
-		h.SetContentEncoding(f.as.name)
+	if v.as != nil {
+		h.SetContentEncoding(v.as.name)
 	}
 	asked.Del(fasthttp.HeaderIfModifiedSince)
 	if ifRange := asked.Peek(fasthttp.HeaderIfRange); len(ifRange) > 0 {
@@ -258,7 +324,7 @@ func (st *static) describe(ctx *fasthttp.RequestCtx, f *found) bool {
 		}
 		asked.Del(fasthttp.HeaderIfRange)
 	}
-	return refuseRange(ctx, f.info.Size())
+	return refuseRange(ctx, v.size)
 }
 
 // sameVersion evaluates If-Range: RFC 9110, section 13.1.5.
@@ -304,32 +370,33 @@ func redirectToDirectory(ctx *fasthttp.RequestCtx) {
 // coarse clocks of file systems have as their step.
 const recently = 2 * time.Second
 
-// tag is a file's ETag: of its time and size, weak as long as these say little (RFC 9110,
-// section 8.8.1), or of the content where it has no time; nil where that cannot be read.
-func (st *static) tag(f *found) []byte {
-	modified := f.info.ModTime()
-	if modified.IsZero() {
-		return st.contentTag(f.name)
-	}
+// recent reports whether a file may yet change without a change of its time.
+func (v *version) recent() bool { return time.Since(v.changed) < recently }
+
+// timeTag is an ETag of a time and a size, weak as long as these say little: RFC 9110, section
+// 8.8.1.
+func (v *version) timeTag() []byte {
 	var tag []byte
-	if since := time.Since(modified); since < recently {
+	if v.recent() {
 		tag = append(tag, "W/"...)
 	}
 	tag = append(tag, '"')
-	tag = strconv.AppendInt(tag, modified.UnixNano(), 36)
+	tag = strconv.AppendInt(tag, v.changed.UnixNano(), 36)
 	tag = append(tag, '-')
-	tag = strconv.AppendInt(tag, f.info.Size(), 36)
-	if f.as != nil {
-		tag = append(append(tag, '-'), f.as.name...)
+	tag = strconv.AppendInt(tag, v.size, 36)
+	if v.as != nil {
+		tag = append(append(tag, '-'), v.as.name...)
 	}
 	return append(tag, '"')
 }
 
-func (st *static) contentTag(name string) []byte {
-	if tag, ok := st.tags.Load(name); ok {
-		return tag.([]byte)
+// contentTag is an ETag of the content.
+func (v *version) contentTag(files fs.FS) []byte {
+	if v.body != nil {
+		sum := sha256.Sum256(v.body)
+		return appendTag(nil, sum[:])
 	}
-	f, err := st.files.Open(name)
+	f, err := files.Open(v.name)
 	if err != nil {
 		return nil
 	}
@@ -338,9 +405,7 @@ func (st *static) contentTag(name string) []byte {
 	if _, err := io.Copy(sum, f); err != nil {
 		return nil
 	}
-	tag := appendTag(nil, sum.Sum(nil))
-	st.tags.Store(name, tag)
-	return tag
+	return appendTag(nil, sum.Sum(nil))
 }
 
 // typeOf is the media type of a file's name, "" where it is not known. For those on which pages

@@ -2,16 +2,21 @@ package toolkit
 
 import (
 	"embed"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -143,8 +148,10 @@ func TestStatic(t *testing.T) {
 		t.Error(got)
 	}
 	r.finish()
-	if lines := l.lines(t, "request"); lines[0]["stream"] == nil && lines[0]["status"] == 200.0 {
-		t.Errorf("access log: %v", lines[0])
+	for _, line := range l.lines(t, "request") {
+		if streamed := line["path"] == "/assets/large.bin" || line["path"] == "/assets/empty.txt"; line["status"] == 200.0 && (line["stream"] != nil) != streamed {
+			t.Errorf("access log: %v", line)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -278,26 +285,187 @@ func TestStaticTypesAndCaching(t *testing.T) {
 	}
 }
 
-// A change is seen by the next request.
+// A file that is held in memory is looked at anew when its time is over, and at once for a part
+// of it. One that has just been written is not held.
 func TestStaticSeesChanges(t *testing.T) {
 	dir := site(t)
-	r := run(t, loopback().Static("/", dir))
-	c := r.dial()
-	tag := c.get("/page").Header.Get("ETag")
-	if err := os.WriteFile(filepath.Join(dir, "page"), []byte("changed"), 0o644); err != nil {
-		t.Fatal(err)
+	file := filepath.Join(dir, "page")
+	write := func(content string, when time.Time) {
+		if err := errors.Join(os.WriteFile(file, []byte(content), 0o644), os.Chtimes(file, when, when)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	got := c.get("/page", "If-None-Match", tag)
-	if got.String() != "200 changed" {
-		t.Error(got)
+	synctest.Test(t, func(t *testing.T) {
+		h := build(t, loopback().Static("/", dir)).Handler()
+		want := func(when, want string, headers ...string) *fasthttp.RequestCtx {
+			ctx := call(h, "GET", "/page", headers...)
+			if got(ctx) != want {
+				t.Errorf("%s: %s, want %s", when, got(ctx), want)
+			}
+			return ctx
+		}
+		long := time.Now().Add(-time.Hour)
+		write("first", long)
+		first := want("first", "200 first")
+		tag := string(first.Response.Header.Peek("ETag"))
+
+		write("second", long.Add(time.Second))
+		want("a part", "206 sec", "Range", "bytes=0-2")
+		want("a part of the first one", "200 second", "Range", "bytes=0-2", "If-Range", tag)
+		time.Sleep(heldFor - time.Nanosecond)
+		want("a moment too early", "200 second") // of which it was a part
+		write("third", long.Add(2*time.Second))
+		time.Sleep(time.Nanosecond)
+		want("in time", "200 third", "If-None-Match", tag)
+
+		write("fourth", time.Now()) // not held: it may change again at this very time
+		time.Sleep(heldFor)
+		want("just written", "200 fourth")
+		write("fifth!", time.Now())
+		want("written again", "200 fifth!")
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		want("removed", "404 Not Found")
+	})
+}
+
+// A compressed file beside is seen, and no longer, as the file itself.
+func TestStaticSeesCompressedChanges(t *testing.T) {
+	dir := site(t)
+	synctest.Test(t, func(t *testing.T) {
+		long := time.Now().Add(-time.Hour)
+		write := func(name, content string) {
+			file := filepath.Join(dir, name)
+			if err := errors.Join(os.WriteFile(file, []byte(content), 0o644), os.Chtimes(file, long, long)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h := build(t, loopback().Static("/", dir)).Handler()
+		want := func(want string) {
+			if ctx := call(h, "GET", "/a.css", "Accept-Encoding", "gzip"); got(ctx) != want {
+				t.Errorf("%s, want %s", got(ctx), want)
+			}
+		}
+		write("a.css", "plain")
+		want("200 plain")
+		write("a.css.gz", "gzip")
+		time.Sleep(heldFor)
+		want("200 gzip")
+		if err := os.Remove(filepath.Join(dir, "a.css.gz")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(heldFor)
+		want("200 plain")
+	})
+}
+
+// Files are replaced while they are asked for: each response is one of them, whole, and a strong
+// tag is that of one content alone.
+func TestStaticWhileFilesAreReplaced(t *testing.T) {
+	dir, beside := site(t), t.TempDir()
+	replace := func(n int) {
+		file, when := filepath.Join(beside, "new"), changed.Add(time.Duration(n)*time.Second)
+		content := strings.Repeat(string(rune('a'+n%26)), 1000)
+		if err := errors.Join(os.WriteFile(file, []byte(content), 0o644), os.Chtimes(file, when, when), os.Rename(file, filepath.Join(dir, "page"))); err != nil {
+			t.Error(err)
+		}
 	}
-	if err := os.Remove(filepath.Join(dir, "page")); err != nil {
-		t.Fatal(err)
+	replace(0)
+	h := build(t, loopback().Static("/", dir)).Handler()
+	over := make(chan struct{})
+	var contents sync.Map // of tags
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				ctx := call(h, "GET", "/page")
+				tag, body := string(ctx.Response.Header.Peek("ETag")), string(ctx.Response.Body())
+				if ctx.Response.StatusCode() != 200 || len(body) != 1000 || strings.Trim(body, body[:1]) != "" {
+					t.Errorf("%.100s", got(ctx))
+					return
+				}
+				if was, _ := contents.LoadOrStore(tag, body); was != body {
+					t.Errorf("tag %s of %.1s and %.1s", tag, was, body)
+					return
+				}
+			}
+		})
 	}
-	if got := c.get("/page", "If-None-Match", got.Header.Get("ETag")); got.StatusCode != 404 {
-		t.Error(got)
+	for n := range 100 {
+		replace(n)
 	}
-	r.finish()
+	close(over)
+	wg.Wait()
+}
+
+// What is held does not grow without bound, whatever is asked for, and goes away again.
+func TestStaticMemoryIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		long, body := time.Now().Add(-time.Hour), make([]byte, maxHeldFile)
+		for i := range 3 * maxHeld / maxHeldFile {
+			f := &file{versions: []*version{{tag: []byte("x"), changed: long, body: body}, {tag: []byte("x"), changed: long, body: body[:i]}}}
+			if i%2 == 0 {
+				f.versions[0].changed, f.versions[1].changed = time.Time{}, time.Time{}
+			}
+			m.put(strconv.Itoa(i%1000), f)
+			sum := 0
+			for path, f := range m.files {
+				sum += f.takes(path)
+			}
+			if m.size != sum || sum > maxHeld || m.get([]byte(strconv.Itoa(i%1000)), false) != f {
+				t.Fatalf("after %d: %d bytes, counted %d", i, sum, m.size)
+			}
+		}
+		time.Sleep(time.Minute)
+		m.put("last", &file{versions: []*version{{tag: []byte("x"), changed: long, body: body}}})
+		for path, f := range m.files {
+			if path != "last" && !f.until.IsZero() {
+				t.Errorf("%s is held until %v", path, f.until)
+			}
+		}
+	})
+}
+
+// What is sent of a large file, and of a part of one, is the file itself, for sendfile.
+func TestStaticSendsFiles(t *testing.T) {
+	dir := site(t)
+	for name, h := range map[string]fasthttp.RequestHandler{
+		"Static":   build(t, loopback().Static("/", dir)).Handler(),
+		"StaticFS": build(t, loopback().StaticFS("/", os.DirFS(dir))).Handler(),
+	} {
+		for _, headers := range [][]string{nil, {"Range", "bytes=10-100009"}} {
+			ctx := call(h, "GET", "/large.bin", headers...)
+			body, ok := ctx.Response.BodyStream().(io.WriterTo)
+			if !ok {
+				t.Fatalf("%s: %T", name, ctx.Response.BodyStream())
+			}
+			var to sendsFiles
+			if _, err := body.WriteTo(&to); err != nil || !to.file {
+				t.Errorf("%s %q: %+v, %v", name, headers, to, err)
+			}
+			_ = ctx.Response.CloseBodyStream()
+		}
+	}
+}
+
+// sendsFiles is what a TCP connection would send by sendfile.
+type sendsFiles struct {
+	io.Writer
+	file bool
+}
+
+func (s *sendsFiles) ReadFrom(r io.Reader) (int64, error) {
+	if limited, ok := r.(*io.LimitedReader); ok {
+		_, s.file = limited.R.(*os.File)
+	}
+	return 0, nil
 }
 
 func TestStaticCompressed(t *testing.T) {
@@ -389,16 +557,20 @@ func TestStaticFS(t *testing.T) {
 
 // A file system with times is as a directory is.
 func TestStaticFSWithTimes(t *testing.T) {
-	files := fstest.MapFS{"a.txt": {Data: []byte("content"), ModTime: changed}}
-	h := build(t, loopback().StaticFS("/", files)).Handler()
-	ctx := call(h, "GET", "/a.txt", "If-Modified-Since", changed.Format(http.TimeFormat))
-	if ctx.Response.StatusCode() != 304 {
-		t.Errorf("%s", &ctx.Response.Header)
-	}
-	files["a.txt"] = &fstest.MapFile{Data: []byte("changed"), ModTime: changed.Add(time.Hour)}
-	if ctx := call(h, "GET", "/a.txt", "If-Modified-Since", changed.Format(http.TimeFormat)); got(ctx) != "200 changed" {
-		t.Error(got(ctx))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		long := time.Now().Add(-time.Hour).UTC()
+		files := fstest.MapFS{"a.txt": {Data: []byte("content"), ModTime: long}}
+		h := build(t, loopback().StaticFS("/", files)).Handler()
+		ctx := call(h, "GET", "/a.txt", "If-Modified-Since", long.Format(http.TimeFormat))
+		if ctx.Response.StatusCode() != 304 {
+			t.Errorf("%s", &ctx.Response.Header)
+		}
+		files["a.txt"] = &fstest.MapFile{Data: []byte("changed"), ModTime: long.Add(time.Minute)}
+		time.Sleep(heldFor)
+		if ctx := call(h, "GET", "/a.txt", "If-Modified-Since", long.Format(http.TimeFormat)); got(ctx) != "200 changed" {
+			t.Error(got(ctx))
+		}
+	})
 }
 
 // A download that the drain waits for is sent to its end, and no file stays open: neither
@@ -434,4 +606,61 @@ func TestStaticIsDrained(t *testing.T) {
 			t.Errorf("%s is open", file)
 		}
 	}
+}
+
+// All middleware at once around files, small and large: bodies and headers stay right, and what is
+// held in memory as it was.
+func TestStaticInMiddleware(t *testing.T) {
+	dir := site(t)
+	r := run(t, loopback().
+		Use(CORS(CORSOptions{Origins: []string{"*"}}), SecurityHeaders(nil), Compress(), ETag(), Timeout(time.Minute, "")).
+		Static("/", dir))
+	c := r.dial()
+	old, err := os.ReadFile(filepath.Join(dir, "large.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("some text. ", 1000)
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "some.txt"), []byte(text), 0o644), os.Chtimes(filepath.Join(dir, "some.txt"), changed, changed)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		plain, packed, head := c.get("/some.txt"), c.get("/some.txt", "Accept-Encoding", "gzip"), c.do("HEAD", "/some.txt", "Accept-Encoding", "gzip")
+		tag := plain.Header.Get("ETag")
+		if plain.text != text || decoded(t, packed) != text || len(packed.text) > len(text)/10 {
+			t.Fatalf("%.50s, %d bytes", plain, len(packed.text))
+		}
+		if packed.Header.Get("ETag") != "W/"+tag || packed.Header.Get("Accept-Ranges") != "" || head.ContentLength != int64(len(packed.text)) {
+			t.Errorf("%v, HEAD %v", packed.Header, head.Header)
+		}
+		for _, tt := range []struct {
+			path    string
+			headers []string
+			status  int
+			text    string
+		}{
+			{"/some.txt", []string{"If-None-Match", "W/" + tag, "Accept-Encoding", "gzip"}, 304, ""},
+			{"/some.txt", []string{"If-Match", `"x"`}, 412, ""},
+			{"/some.txt", []string{"Range", "bytes=0-3", "Accept-Encoding", "gzip"}, 206, text[:4]},
+			{"/some.txt", []string{"Range", "bytes=0-3", "If-Range", "W/" + tag}, 200, text},
+			{"/some.txt", []string{"Range", "bytes=0-3,5-6"}, 200, text}, // as RFC 9110, section 14.2, allows
+			{"/some.txt", []string{"Range", "bytes=20000-"}, 416, "Range Not Satisfiable"},
+			{"/large.bin", []string{"Accept-Encoding", "gzip"}, 200, string(old)},
+			{"/nothing", nil, 404, "Not Found"},
+			{"/docs", nil, 301, ""},
+		} {
+			got := c.get(tt.path, tt.headers...)
+			if got.StatusCode != tt.status || got.text != tt.text {
+				t.Errorf("%s %q: %.100s", tt.path, tt.headers, got)
+			}
+			h := got.Header
+			if h.Get("Access-Control-Allow-Origin") != "*" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Content-Encoding") != "" {
+				t.Errorf("%s %q: %v", tt.path, tt.headers, h)
+			}
+			if cached := h.Get("Cache-Control") != ""; cached != (tt.status < 400 && tt.status != 301) {
+				t.Errorf("%s %q: %v", tt.path, tt.headers, h)
+			}
+		}
+	}
+	r.finish()
 }

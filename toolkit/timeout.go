@@ -22,11 +22,11 @@ const maxAbandoned = 1000
 //
 // Go cannot end a handler, so it goes on, and is to find out by the context that ClientContext
 // returns: that has the deadline, and ends with context.DeadlineExceeded. What the handler then
-// does to ctx changes nothing any more, nor what it answers because of that. The drain awaits it, under the request's name,
-// and a panic of it is logged. While 1,000 handlers of a Timeout go on like that, requests get
-// the 503 at once. A body that a handler streams may take as long as it likes: only what
-// comes before its return is measured. With StreamRequestBody a timeout closes the
-// connection, of which the handler may still be reading.
+// does to ctx changes nothing any more, nor what it answers because of that. The drain awaits
+// it, under the request's name, and a panic of it is logged. While 1,000 handlers of a Timeout
+// go on like that, requests get the 503 at once. A body that a handler streams may take as long
+// as it likes: only what comes before its return is measured. With StreamRequestBody a timeout
+// closes the connection, of which the handler may still be reading.
 //
 // It costs a goroutine a request.
 func Timeout(d time.Duration, message string) Middleware {
@@ -200,6 +200,16 @@ func (t *timed) context(s *Server, ctx *fasthttp.RequestCtx) context.Context {
 		t.ctx, t.cancel = context.WithDeadline(s.ClientContext(ctx), t.deadline)
 	}
 	return t.ctx
+}
+
+// watch is Server.Watch for a request with a time.
+func (t *timed) watch(s *Server, ctx *fasthttp.RequestCtx) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.abandoned {
+		return s.Draining()
+	}
+	return s.Server.Watch(ctx)
 }
 
 // seconds are a time for Retry-After, at least one.

@@ -98,6 +98,44 @@ func TestTimeoutEndsTheClientContext(t *testing.T) {
 	})
 }
 
+// A handler that watches the server too late does not do so for the request that has the
+// connection by then: the drain awaits that.
+func TestTimeoutIsOverForWhoWatches(t *testing.T) {
+	var g *gate
+	var late chan (<-chan struct{})
+	b := quiet().
+		Get("/late", Timeout(time.Second, "")(func(ctx *fasthttp.RequestCtx) {
+			time.Sleep(2 * time.Second)
+			late <- FromRequest(ctx).Watch(ctx)
+		})).
+		Get("/other", func(ctx *fasthttp.RequestCtx) { g.handle(ctx) })
+	bubble(t, b, func(t *testing.T, r *running) {
+		g, late = newGate(), make(chan (<-chan struct{}), 1)
+		c := r.dial()
+		if got := c.get("/late"); got.StatusCode != 503 {
+			t.Error(got)
+		}
+		c.send("GET /other HTTP/1.1\r\nHost: t\r\n\r\n")
+		<-g.entered
+		over := <-late
+		if conns := r.Conns(); conns[0].Watches {
+			t.Errorf("%+v", conns[0])
+		}
+		r.Drain()
+		<-over // else the handler could wait for what waits for it
+		g.release <- struct{}{}
+		if got := c.reply("GET"); got.StatusCode != 200 {
+			t.Error(got)
+		}
+	})
+	once := quiet().Get("/in-time", Timeout(time.Second, "")(func(ctx *fasthttp.RequestCtx) { FromRequest(ctx).Watch(ctx) }))
+	bubble(t, once, func(t *testing.T, r *running) {
+		if got := r.dial().get("/in-time"); !got.Close {
+			t.Error("who watches in time has another response behind it")
+		}
+	})
+}
+
 // Whether the handler that has seen its time end returns before it is given up on is
 // chance, the answer is not.
 func TestTimeoutWinsOverWhatIsAnsweredBecauseOfIt(t *testing.T) {

@@ -36,7 +36,7 @@ func TestReferenceIsEqualToItself(t *testing.T) {
 }
 
 // Contenders with a second engine are ours. One that says where it differs does so
-// nowhere else, save in the wording of a refusal where fasthttp reads requests, too.
+// nowhere else, save in what describes a refusal where fasthttp reads requests, too.
 func TestContendersWithTwoEngines(t *testing.T) {
 	for _, v := range variants {
 		var want []string
@@ -48,11 +48,11 @@ func TestContendersWithTwoEngines(t *testing.T) {
 				if want == nil {
 					want = show(reference, v, all)
 				}
-				got, words := show(c, v, all), slices.Contains(c.read, v.name)
+				got, read := show(c, v, all), slices.Contains(c.read, v.name)
 				for i, b := range all {
 					switch {
 					case want[i] == got[i] || c.reason(b, v) != "":
-					case !words || outcome(want[i]) != outcome(got[i]):
+					case !read || outcome(want[i]) != outcome(got[i]):
 						t.Errorf("%s\n%s", b, diff(want[i], got[i]))
 					}
 				}

@@ -46,9 +46,10 @@ func main() {
 	table(list, columns[:plain])
 	for _, c := range columns[plain:] {
 		equal, total := count(list, c, "")
-		fmt.Printf("%s: %d of %d", c, equal, total)
-		if worded := c.worded(); worded > 0 {
-			fmt.Printf(", and %d more but for the wording of a refusal", worded)
+		described := c.described()
+		fmt.Printf("%s: %d of %d", c, equal+described, total)
+		if described > 0 {
+			fmt.Printf(", %d of them but for a refusal's Date and Content-Length", described)
 		}
 		fmt.Println()
 	}
@@ -85,8 +86,8 @@ func (c column) String() string {
 	return c.contender.name + ", " + c.variant.name
 }
 
-// worded counts the behaviours that differ in no more than the wording of a refusal.
-func (c column) worded() (n int) {
+// described counts the behaviours that differ in no more than what describes a refusal.
+func (c column) described() (n int) {
 	for i := range c.want {
 		if c.want[i] != c.got[i] && outcome(c.want[i]) == outcome(c.got[i]) {
 			n++
@@ -95,26 +96,27 @@ func (c column) worded() (n int) {
 	return n
 }
 
-// status is that of a refusal, or what is said of it.
+// A refusal by net/http has neither a Date nor a Content-Length: its end is its
+// connection's.
 var (
-	status  = regexp.MustCompile(`^wire \d+: (HTTP/1\.1 4\d\d)`)
-	refusal = regexp.MustCompile(`^wire \d+: (Content-Length: |Content-Type: |Connection: close|Date: |body "(\d\d\d |Error when |Too big |Request timeout))`)
+	response    = regexp.MustCompile(`^wire \d+: HTTP/`)
+	refusal     = regexp.MustCompile(`^wire \d+: HTTP/1\.1 (4\d\d|501)`)
+	description = regexp.MustCompile(`^wire \d+: (Content-Length|Date): `)
 )
 
-// outcome is a transcript without the wording of refusals.
+// outcome is a transcript without what describes refusals.
 func outcome(transcript string) string {
 	var kept []string
 	refused := false
 	for line := range strings.Lines(transcript) {
-		if m := status.FindStringSubmatch(line); m != nil {
-			refused = true
-			line = m[1]
+		if response.MatchString(line) {
+			refused = refusal.MatchString(line)
 		}
-		if !refused || !refusal.MatchString(line) {
+		if !refused || !description.MatchString(line) {
 			kept = append(kept, line)
 		}
 	}
-	return strings.Join(kept, "\n")
+	return strings.Join(kept, "")
 }
 
 // reasons prints where the contenders that say so differ, and why.

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
 )
 
 // behaviour is something that net/http shows to clients and handlers. It has no
@@ -116,11 +118,16 @@ type run struct {
 func (b *behaviour) transcript(c *contender, v variant) string {
 	x := &run{behaviour: b, contender: c, variant: v, served: make(chan struct{}), events: map[string]chan struct{}{}}
 	x.finished = sync.NewCond(&x.mu)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// Of its own, as a client of another behaviour may try again when its server is gone.
+	addr, err := rehearsal.FreeAddr()
 	if err != nil {
 		return "listen: " + err.Error()
 	}
-	x.addr = l.Addr().String()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "listen: " + err.Error()
+	}
+	x.addr = addr
 	s := &http.Server{Handler: x, ErrorLog: log.New(x, "", 0)} //nolint:gosec // timeouts are what some behaviours are about
 	if b.server != nil {
 		b.server(x, s)
@@ -280,7 +287,7 @@ func (x *run) never(name string) {
 
 // What is another at each run, where no server means anything by it.
 var (
-	addresses = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+	addresses = regexp.MustCompile(`127\.\d+\.\d+\.\d+:\d+`)
 	dates     = regexp.MustCompile(`Date: [^\\]+ GMT\\r`)
 )
 

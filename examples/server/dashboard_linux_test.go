@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 // scrape returns the names of the series that the server has now.
@@ -95,13 +97,7 @@ func TestDashboard(t *testing.T) {
 
 // Prometheus understands what the dashboard asks for.
 func TestDashboardQueries(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("promtool, of Debian's prometheus, is not installed")
-	}
+	promtool := testtool.Find(t, "prometheus", "promtool")
 	rules := "groups:\n- name: dashboard\n  rules:\n"
 	for i, expr := range queries(t, "dashboard.json") {
 		if strings.HasPrefix(expr, "label_values(") { // Grafana's own

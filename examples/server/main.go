@@ -82,7 +82,7 @@ func build(o options, stderr *os.File) (*toolkit.Server, error) {
 	return srv, nil
 }
 
-// announce says where the live page is, when it is there.
+// announce says where the live page is, when it is there, and what to do next.
 func announce(srv *toolkit.Server, secure bool) {
 	<-srv.Reached(lifecycle.PhaseReady)
 	scheme, log := "http", srv.Logger()
@@ -94,6 +94,7 @@ func announce(srv *toolkit.Server, secure bool) {
 			log.Info().Str("url", scheme+"://"+addr.String()+livePage).Msg("live page")
 		}
 	}
+	log.Info().Msg("press Ctrl-C to drain it: what is under way is answered, then it exits; once more to end the wait")
 }
 
 // hooks registers what a real server has to put away. Of those before the exit,

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/lastcall-go/lastcall/internal/testtool"
 )
 
 const (
@@ -51,13 +53,7 @@ func slowSeconds(t *testing.T) int {
 // runs on it. Not in parallel with other tests, nor the attacks with each other: times
 // are compared.
 func TestSlowHTTP(t *testing.T) {
-	tool, err := exec.LookPath("slowhttptest")
-	switch {
-	case err != nil && os.Getenv("CI") == "true":
-		t.Fatal(err)
-	case err != nil:
-		t.Skip("slowhttptest is not installed (Debian: apt-get install slowhttptest)")
-	}
+	tool := testtool.Find(t, "slowhttptest", "slowhttptest")
 	if os.Getenv("PARK_AFTER") != "" {
 		t.Skip("make test has it; parked connections have no rate")
 	}

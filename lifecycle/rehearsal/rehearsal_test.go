@@ -2,14 +2,9 @@ package rehearsal
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +17,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/internal/testcert"
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
@@ -51,16 +47,7 @@ func server() *lifecycle.Server {
 }
 
 var serverTLS = sync.OnceValue(func() *tls.Config {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return &tls.Config{Certificates: []tls.Certificate{testcert.New()}}
 })
 
 var clientTLS = &tls.Config{InsecureSkipVerify: true}

@@ -1,6 +1,8 @@
 package debug
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,11 +14,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/internal/servertest"
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 )
@@ -33,7 +37,7 @@ func TestFormats(t *testing.T) {
 		{"/debug?format=html", "*/*", "text/html"},
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
-			resp := r.do(method, c.path, "Accept", c.accept)
+			resp := r.Do(method, c.path, "", "Accept", c.accept)
 			if got := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || got != c.want+"; charset=utf-8" {
 				t.Errorf("%s %s, %s: %s %s", method, c.path, c.accept, resp.Status, got)
 			}
@@ -46,12 +50,12 @@ func TestFormats(t *testing.T) {
 			}
 		}
 	}
-	if resp := r.do("HEAD", "/debug", "Accept", "text/event-stream"); resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+	if resp := r.Do("HEAD", "/debug", "", "Accept", "text/event-stream"); resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("events by HEAD: %+v", resp)
 	}
 	for _, query := range []string{"format=xml", "format=", "format=json&sort=x", "format=json&sort=-", "format=text&state=closed", "format=events&limit=-1", "format=json&limit=1001", "format=json&limit=x"} {
-		if resp := r.get("/debug?" + query); resp.StatusCode != 400 || !strings.Contains(resp.text, "want") {
-			t.Errorf("%s: %s %q", query, resp.Status, resp.text)
+		if resp := r.Get("/debug?" + query); resp.StatusCode != 400 || !strings.Contains(resp.Text, "want") {
+			t.Errorf("%s: %s %q", query, resp.Status, resp.Text)
 		}
 	}
 }
@@ -59,15 +63,15 @@ func TestFormats(t *testing.T) {
 // The page brings all that it needs, and its policy lets it have nothing else.
 func TestPageNeedsNothingElse(t *testing.T) {
 	r := run(t, loopback(nil).With(At("/debug")))
-	resp := r.get("/debug?format=html")
+	resp := r.Get("/debug?format=html")
 	policy := resp.Header.Get("Content-Security-Policy")
 	for tag, file := range map[string][]byte{"style": pageCSS, "script": pageJS} {
-		if !strings.Contains(resp.text, "<"+tag+">"+string(file)+"</"+tag+">") || !strings.Contains(policy, tag+"-src "+hash(file)+";") {
+		if !strings.Contains(resp.Text, "<"+tag+">"+string(file)+"</"+tag+">") || !strings.Contains(policy, tag+"-src "+hash(file)+";") {
 			t.Errorf("%s is missing, or not in the policy %s", tag, policy)
 		}
 	}
 	for _, outside := range []string{"http:", "https:", "src=", "@import", "url("} {
-		text := strings.ReplaceAll(resp.text, `xmlns="http://www.w3.org/2000/svg"`, "")
+		text := strings.ReplaceAll(resp.Text, `xmlns="http://www.w3.org/2000/svg"`, "")
 		if i := strings.Index(text, outside); i >= 0 {
 			t.Errorf("%q in %q", outside, text[max(0, i-30):i+30])
 		}
@@ -75,8 +79,8 @@ func TestPageNeedsNothingElse(t *testing.T) {
 	if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") {
 		t.Error(policy)
 	}
-	if len(resp.text) > 48<<10 {
-		t.Errorf("the page has %d bytes", len(resp.text))
+	if len(resp.Text) > 48<<10 {
+		t.Errorf("the page has %d bytes", len(resp.Text))
 	}
 }
 
@@ -84,14 +88,14 @@ func TestPageNeedsNothingElse(t *testing.T) {
 func TestPageIsForThisMachine(t *testing.T) {
 	r := run(t, loopback(nil).With(At("/debug"), ViewAt("/open", anyone)))
 	for _, method := range []string{"GET", "POST"} {
-		if resp := r.do(method, "/debug", "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 403 {
+		if resp := r.Do(method, "/debug", "", "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 403 {
 			t.Errorf("%s through a proxy: %s", method, resp.Status)
 		}
 	}
 	if r.Phase() != lifecycle.PhaseReady {
 		t.Error("the drain was begun from elsewhere")
 	}
-	if resp := r.get("/open", "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 200 {
+	if resp := r.Get("/open", "X-Forwarded-For", "192.0.2.1"); resp.StatusCode != 200 {
 		t.Errorf("with another guard: %s", resp.Status)
 	}
 }
@@ -126,10 +130,9 @@ func TestDrainButton(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := run(t, loopback(nil).With(At("/debug")))
-			headers := append([]string{"Content-Length", "0"}, c.headers...)
-			resp := r.do("POST", "/debug", headers...)
+			resp := r.Do("POST", "/debug", "", c.headers...)
 			if c.drains {
-				if resp.StatusCode != 202 || r.wait() != nil || r.Report().Cause != "Drain" {
+				if resp.StatusCode != 202 || r.Wait() != nil || r.Report().Cause != "Drain" {
 					t.Errorf("%s; %+v", resp.Status, r.Report())
 				}
 				return
@@ -137,19 +140,20 @@ func TestDrainButton(t *testing.T) {
 			if resp.StatusCode != 403 || r.Phase() != lifecycle.PhaseReady {
 				t.Errorf("%s; %v", resp.Status, r.Phase())
 			}
-			if resp := r.get("/debug?format=json", c.headers...); resp.StatusCode != 403 {
+			if resp := r.Get("/debug?format=json", c.headers...); resp.StatusCode != 403 {
 				t.Errorf("JSON: %s", resp.Status)
 			}
-			if resp := r.get("/debug", append(c.headers, "Accept", "text/event-stream")...); resp.StatusCode != 403 {
+			if resp := r.Get("/debug", append(c.headers, "Accept", "text/event-stream")...); resp.StatusCode != 403 {
 				t.Errorf("events: %s", resp.Status)
 			}
-			if resp := r.get("/debug?format=html", c.headers...); resp.StatusCode != 200 { // as by a link
+			link := slices.Concat(c.headers, []string{"Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"})
+			if resp := r.Get("/debug?format=html", link...); resp.StatusCode != 200 {
 				t.Errorf("the page: %s", resp.Status)
 			}
 		})
 	}
 	r := run(t, loopback(nil).With(ViewAt("/debug")))
-	if resp := r.do("POST", "/debug", "Content-Length", "0"); resp.StatusCode != 405 || r.Phase() != lifecycle.PhaseReady {
+	if resp := r.Do("POST", "/debug", ""); resp.StatusCode != 405 || r.Phase() != lifecycle.PhaseReady {
 		t.Errorf("without a button: %s", resp.Status)
 	}
 	if snap := r.snapshot(""); snap.Server.Drains {
@@ -162,14 +166,14 @@ func TestPageIsAProbe(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	r := run(t, loopback(release).MaxInFlight(1, 0).With(At("/debug")))
-	r.dial().send("GET", "/slow/1")
+	r.Dial().Ask("GET", "/slow/1", "")
 	for n, _ := r.InFlight(); n == 0; n, _ = r.InFlight() {
 		time.Sleep(time.Millisecond)
 	}
-	if resp := r.get("/hello"); resp.StatusCode != 503 {
+	if resp := r.Get("/hello"); resp.StatusCode != 503 {
 		t.Error(resp.Status)
 	}
-	if resp := r.get("/debug"); resp.StatusCode != 200 {
+	if resp := r.Get("/debug"); resp.StatusCode != 200 {
 		t.Error(resp.Status)
 	}
 }
@@ -178,7 +182,7 @@ func TestPageIsAProbe(t *testing.T) {
 func TestPageBehindMiddleware(t *testing.T) {
 	r := run(t, loopback(nil).With(At("/debug")).Use(
 		toolkit.Timeout(time.Minute, "late"), toolkit.Compress(), toolkit.SecurityHeaders(map[string]string{"Content-Security-Policy": "default-src 'self'"}), toolkit.ETag()))
-	resp := r.get("/debug?format=html", "Accept-Encoding", "gzip")
+	resp := r.Get("/debug?format=html", "Accept-Encoding", "gzip")
 	_, policy := page()
 	if resp.Header.Get("Content-Security-Policy") != policy || resp.Header.Get("Content-Encoding") != "gzip" || resp.Header.Get("X-Frame-Options") != "DENY" {
 		t.Errorf("%v", resp.Header)
@@ -187,7 +191,7 @@ func TestPageBehindMiddleware(t *testing.T) {
 	e.until("watched", func(s seen) bool { return s.Watching == 1 })
 	r.Drain()
 	e.until("the end", func(s seen) bool { return s.End == "drained" })
-	if err := r.wait(); err != nil {
+	if err := r.Wait(); err != nil {
 		t.Error(err)
 	}
 }
@@ -200,8 +204,12 @@ func TestSnapshot(t *testing.T) {
 		OnStart("start", func(context.Context) error { return nil }).
 		PreExit("last", func(context.Context) error { return nil })
 	r := run(t, b)
-	r.get("/readyz")
-	busy := r.dial().send("GET", "/slow/x?secret")
+	r.Get("/readyz")
+	for r.Counts().Total() > 0 { // it may not be closed yet
+		time.Sleep(time.Millisecond)
+	}
+	busy := r.Dial()
+	busy.Ask("GET", "/slow/x?secret", "")
 	for r.Counts().Active == 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -248,13 +256,14 @@ func TestText(t *testing.T) {
 	r := run(t, loopback(release).With(At("/debug")).IdleTimeout(0).ShutdownDelay(time.Minute).DrainTimeout(time.Minute).
 		ReadyCheck("database", func(context.Context) error { return errors.New("a\nb") }).
 		PreExit("last", func(context.Context) error { return nil }))
-	busy := r.dial().send("GET", "/slow/%1b%5b2J%0aevil")
+	busy := r.Dial()
+	busy.Ask("GET", "/slow/%1b%5b2J%0aevil", "")
 	for r.Counts().Active == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	wants := func(query string, wants ...string) {
 		t.Helper()
-		text := r.get("/debug?" + query).text
+		text := r.Get("/debug?" + query).Text
 		for _, want := range wants {
 			if !regexp.MustCompile(want).MatchString(text) {
 				t.Errorf("no %q in\n%s", want, text)
@@ -266,7 +275,7 @@ func TestText(t *testing.T) {
 	}
 	wants("limit=1", `is ready since`, `listens on tcp 127\.0\.0\.1:`, `2 connections: 0 new, 2 active`, `and 1 more`,
 		`(?m)^database  not asked yet`, `(?m)^last +exit +pending`, `(?m)^IdleTimeout\(0\): `, `(?m)^IdleTimeout +none +set$`, `(?m)^Strict +on *$`)
-	r.get("/readyz")
+	r.Get("/readyz")
 	r.Drain()
 	wants("sort=id", `is draining since .* \(Drain\), \S+ until the deadline`, `(?m)^database +failed +\S+ +\S+ +"a\\nb"$`,
 		`(?m)^1 +active +\S+ +\S+ +1 +fasthttp +`+busy.LocalAddr().String()+` +"GET /slow/\\x1b\[2J\\nevil"$`)
@@ -280,21 +289,21 @@ func TestRows(t *testing.T) {
 	b := loopback(release).With(At("/debug")).Get("/hijack", func(ctx *fasthttp.RequestCtx) { ctx.Hijack(func(net.Conn) { <-release }) })
 	r := run(t, b.DrainTimeout(time.Millisecond).AbortTimeout(0))
 	for i := range 60 {
-		c := r.dial()
+		c := r.Dial()
 		switch i % 4 {
 		case 0:
-			c.send("GET", fmt.Sprintf("/slow/%d", i*7%60))
+			c.Ask("GET", fmt.Sprintf("/slow/%d", i*7%60), "")
 		case 1:
 			for range i%5 + 1 {
-				c.send("GET", "/hello").receive("GET")
+				c.Get("/hello")
 			}
 		case 2:
-			c.send("GET", "/hijack").receive("GET")
+			c.Get("/hijack")
 		}
 	}
 	want := lifecycle.Counts{New: 15, Active: 15, Idle: 15, Hijacked: 15}
 	for began := time.Now(); r.Counts() != want; time.Sleep(time.Millisecond) {
-		if time.Since(began) > patience {
+		if time.Since(began) > servertest.Patience {
 			t.Fatal(r.Counts())
 		}
 	}
@@ -306,6 +315,7 @@ func TestRows(t *testing.T) {
 		"since":    func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Since, b.Since) },
 		"remote":   func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Remote, b.Remote) },
 		"route":    func(a, b lifecycle.ConnInfo) int { return cmp.Compare(a.Route, b.Route) },
+		"parked":   func(_, _ lifecycle.ConnInfo) int { return 0 },
 		"engine":   func(_, _ lifecycle.ConnInfo) int { return 0 },
 		"state": func(a, b lifecycle.ConnInfo) int {
 			return cmp.Or(cmp.Compare(slices.Index(states, a.State.String()), slices.Index(states, b.State.String())), cmp.Compare(b.Since, a.Since))
@@ -358,7 +368,8 @@ func TestRows(t *testing.T) {
 func TestEvents(t *testing.T) {
 	release := make(chan struct{})
 	r := run(t, loopback(release).With(At("/debug")).DrainTimeout(0))
-	busy := r.dial().send("GET", "/slow/x")
+	busy := r.Dial()
+	busy.Ask("GET", "/slow/x", "")
 	first := r.watch("q=slow")
 	other := r.watch("")
 	snap := first.until("busy", func(s seen) bool { return s.Counts.Active == 3 })
@@ -373,7 +384,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%+v", snap)
 	}
 	close(release)
-	busy.receive("GET")
+	busy.Reply("GET")
 	for _, e := range []*events{first, other} {
 		snap := e.until("the end", func(s seen) bool { return s.End != "" })
 		if snap.End != "drained" || snap.Told != 1 || snap.Cut != 0 {
@@ -383,7 +394,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("after the end: %+v, %v", snap, err)
 		}
 	}
-	if err := r.wait(); err != nil {
+	if err := r.Wait(); err != nil {
 		t.Error(err)
 	}
 }
@@ -392,14 +403,14 @@ func TestEventsOfAForcedEnd(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	r := run(t, loopback(release).With(At("/debug")).DrainTimeout(50*time.Millisecond).AbortTimeout(0))
-	r.dial().send("GET", "/slow/x")
+	r.Dial().Ask("GET", "/slow/x", "")
 	e := r.watch("")
 	e.until("busy", func(s seen) bool { return s.Counts.Active == 2 })
 	r.Drain()
 	if snap := e.until("the end", func(s seen) bool { return s.End != "" }); snap.End != "cut" || snap.Cut != 1 {
 		t.Errorf("%+v", snap)
 	}
-	if err := r.wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
+	if err := r.Wait(); !errors.Is(err, lifecycle.ErrDrainTimeout) {
 		t.Error(err)
 	}
 }
@@ -412,8 +423,8 @@ func TestEventsOverHTTP2(t *testing.T) {
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: &protocols}
 	defer transport.CloseIdleConnections()
-	c := &http.Client{Transport: transport, Timeout: patience}
-	resp, err := c.Get("http://" + r.ListenAddrs()[0].String() + "/debug?format=events")
+	c := &http.Client{Transport: transport, Timeout: servertest.Patience}
+	resp, err := c.Get("http://" + r.Addr() + "/debug?format=events")
 	if err != nil || resp.ProtoMajor != 2 {
 		t.Fatal(resp, err)
 	}
@@ -423,7 +434,34 @@ func TestEventsOverHTTP2(t *testing.T) {
 	if err != nil || !strings.Contains(string(all), `"end":"unseen"`) {
 		t.Errorf("%v, %.200s", err, all)
 	}
-	if err := r.wait(); err != nil {
+	if err := r.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server of nothing but a net/http application stays one: its connections are net/http's from
+// their first byte on, with a page too, which works there.
+func TestPageOfANetHTTPServer(t *testing.T) {
+	app := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "app") })
+	r := run(t, servertest.Loopback().NetHTTP("/", app).With(At("/debug")))
+	if r.DivertIf != nil { // see nethttp.Mount.Fresh
+		t.Error("connections begin in fasthttp")
+	}
+	c := r.Dial()
+	if resp := c.Get("/other"); resp.Text != "app" {
+		t.Errorf("%s %s", resp.Status, resp.Text)
+	}
+	e := r.watch("sort=id")
+	if snap := e.until("both", func(s seen) bool { return s.ConnsOf == 2 }); !snap.Conns[1].Watches || snap.Conns[1].State != "active" {
+		t.Errorf("%+v", snap.Conns)
+	}
+	if resp := c.Do("POST", "/debug", ""); resp.StatusCode != 202 {
+		t.Errorf("%s %s", resp.Status, resp.Text)
+	}
+	if snap := e.until("the end", func(s seen) bool { return s.End != "" }); snap.End != "drained" {
+		t.Errorf("%+v", snap)
+	}
+	if err := r.Wait(); err != nil {
 		t.Error(err)
 	}
 }
@@ -435,12 +473,12 @@ func TestTooManyLook(t *testing.T) {
 	for i := range all {
 		all[i] = r.watch("limit=0")
 	}
-	if resp := r.get("/debug?format=events"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+	if resp := r.Get("/debug?format=events"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 		t.Error(resp.Status)
 	}
 	_ = all[0].Close()
-	for began := time.Now(); r.get("/debug?format=json").StatusCode == 200 && r.snapshot("").Watching == maxStreams; time.Sleep(10 * time.Millisecond) {
-		if time.Since(began) > patience {
+	for began := time.Now(); r.Get("/debug?format=json").StatusCode == 200 && r.snapshot("").Watching == maxStreams; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > servertest.Patience {
 			t.Fatal("one that has gone is still counted")
 		}
 	}
@@ -449,13 +487,14 @@ func TestTooManyLook(t *testing.T) {
 
 // The past begins with the first look, and is kept up until for long nobody has looked.
 func TestHistory(t *testing.T) {
-	bubble(t, toolkit.New().Logger(zerolog.Nop()).LastCall(0).IdleTimeout(0).With(At("/debug", anyone)), func(t *testing.T, r *running) {
+	servertest.Bubble(t, toolkit.New().Logger(zerolog.Nop()).LastCall(0).IdleTimeout(0).With(At("/debug", anyone)), func(t *testing.T, s *servertest.Server) {
+		r := running{s}
 		time.Sleep(time.Hour)
-		c := r.dial()
+		c := r.Dial()
 		past := func() int {
 			t.Helper()
 			var snap seen
-			snap.parse(t, c.send("GET", "/debug?format=json").receive("GET").text)
+			snap.parse(t, c.Get("/debug?format=json").Text)
 			for i, p := range snap.History {
 				if snap.At.Sub(p.At) > kept+interval || p.Total() != 1 || i > 0 && p.At.Sub(snap.History[i-1].At) != interval {
 					t.Errorf("point %d: %+v", i, p)
@@ -463,7 +502,7 @@ func TestHistory(t *testing.T) {
 			}
 			return len(snap.History)
 		}
-		if n := past(); n != 0 {
+		if n := past(); n > 1 { // of this moment
 			t.Errorf("%d points at the first look", n)
 		}
 		time.Sleep(time.Minute + interval/2)
@@ -475,7 +514,7 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%d points just before it is given up", n)
 		}
 		time.Sleep(keepLooking + 2*time.Second)
-		if n := past(); n != 0 {
+		if n := past(); n > 1 {
 			t.Errorf("%d points when it has been given up", n)
 		}
 		time.Sleep(time.Second + interval/2)
@@ -490,10 +529,11 @@ func TestRates(t *testing.T) {
 	var release chan struct{}
 	b := toolkit.New().Logger(zerolog.Nop()).LastCall(0).With(At("/debug", anyone)).
 		Get("/slow", func(*fasthttp.RequestCtx) { <-release })
-	bubble(t, b, func(t *testing.T, r *running) {
+	servertest.Bubble(t, b, func(t *testing.T, s *servertest.Server) {
+		r := running{s}
 		release = make(chan struct{})
 		e := r.watch("")
-		r.dial().send("GET", "/slow")
+		r.Dial().Ask("GET", "/slow", "")
 		began, points := time.Now(), 0
 		for i := range 10 {
 			snap, err := e.next()
@@ -518,26 +558,60 @@ func TestRates(t *testing.T) {
 		}
 		close(release)
 		ended := time.Now()
-		if err := r.wait(); err != nil || time.Since(ended) != 0 {
+		if err := r.Wait(); err != nil || time.Since(ended) != 0 {
 			t.Errorf("%v, after %v", err, time.Since(ended))
 		}
 	})
 }
 
-// What costs more comes less often.
+// Where events are rare, something is sent in between, so that a client that has gone is noticed; what
+// is to be seen at once ends the wait.
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent bytes.Buffer
+		w := bufio.NewWriter(&sent)
+		began := time.Now()
+		if ended, err := rest(w, 2500*time.Millisecond, nil, nil); ended || err != nil || time.Since(began) != 2500*time.Millisecond || sent.String() != ":\n\n:\n\n" {
+			t.Errorf("%v, %v after %v: %q", ended, err, time.Since(began), sent.String())
+		}
+		began = time.Now()
+		if _, err := rest(bufio.NewWriter(gone{}), time.Hour, nil, nil); !errors.Is(err, io.ErrClosedPipe) || time.Since(began) != interval {
+			t.Errorf("to one that has gone: %v after %v", err, time.Since(began))
+		}
+		began = time.Now()
+		closed := make(chan struct{})
+		close(closed)
+		if ended, err := rest(w, time.Hour, closed, nil); ended || err != nil {
+			t.Errorf("when the drain begins: %v, %v", ended, err)
+		}
+		if ended, err := rest(w, time.Hour, nil, closed); !ended || err != nil || time.Since(began) != 0 {
+			t.Errorf("at the end: %v, %v after %v", ended, err, time.Since(began))
+		}
+	})
+}
+
+// gone is a client that has.
+type gone struct{}
+
+func (gone) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// What costs more comes less often, and so does what more ask for.
 func TestPause(t *testing.T) {
 	s, err := loopback(nil).Build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := pause(s, time.Millisecond); d != interval {
+	if d := pause(s, time.Millisecond, 1); d != interval {
 		t.Error(d)
 	}
-	if d := pause(s, 200*time.Millisecond); d != 4*time.Second {
+	if d := pause(s, 200*time.Millisecond, 1); d != 4*time.Second {
+		t.Error(d)
+	}
+	if d := pause(s, 20*time.Millisecond, 16); d != 6400*time.Millisecond {
 		t.Error(d)
 	}
 	s.Drain()
-	if d := pause(s, time.Millisecond); d != drainInterval {
+	if d := pause(s, time.Millisecond, 1); d != drainInterval {
 		t.Error(d)
 	}
 }

@@ -9,10 +9,11 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 )
 
-// maxStreams is how many may look at a time: each costs up to a twentieth of a CPU.
+// maxStreams is how many may look at a time. The more do, the rarer events may be: see share.
 const maxStreams = 16
 
 // streams counts those who look.
@@ -55,25 +56,46 @@ func (v *view) stream(w *bufio.Writer, q query, over <-chan struct{}) error {
 		return err
 	}
 	snap := v.whole(q)
-	next := time.NewTimer(0)
-	defer next.Stop()
 	draining := v.server.Draining()
 	for {
 		if err := snap.send(w); err != nil || snap.End != "" {
 			return err // the client has gone, or all is said
 		}
-		next.Reset(pause(v.server, snap.took))
+		if snap.Phase >= lifecycle.PhaseDraining {
+			draining = nil // it has been seen
+		}
 		past, end := snap.last, ""
-		select {
-		case <-next.C:
-		case <-draining:
-			draining = nil // it is to be seen at once
-		case <-over:
+		switch ended, err := rest(w, pause(v.server, snap.took, v.streams.len()), draining, over); {
+		case err != nil:
+			return err
+		case ended:
 			end = v.end(over)
 		}
 		snap = v.snapshot(q, past)
 		snap.End = end
 	}
+}
+
+// rest waits for d, or until there is something that is to be seen at once, and reports whether
+// that is the end. Now and then it sends what a client does not heed, so that one which
+// has gone is noticed.
+func rest(w *bufio.Writer, d time.Duration, draining, over <-chan struct{}) (ended bool, err error) {
+	for ; d > 0; d -= interval {
+		select {
+		case <-draining:
+			return false, nil
+		case <-over:
+			return true, nil
+		case <-time.After(min(d, interval)):
+		}
+		if d > interval {
+			_, _ = w.WriteString(":\n\n")
+			if err := w.Flush(); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // end says why there is nothing more to see.
@@ -90,10 +112,12 @@ func (v *view) end(over <-chan struct{}) string {
 
 // send sends an event.
 func (s *snapshot) send(w *bufio.Writer) error {
+	began := time.Now()
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
+	s.took += time.Since(began)
 	if _, err := fmt.Fprintf(w, "data: %s\n\n", text); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 	kept          = 5 * time.Minute
 )
 
-// share of a CPU that each of counting, and an open page, may take at most: one in so many.
+// share of a CPU that each of counting, and all open pages, may take at most: one in so many.
 const share = 20
 
 // point is how many connections were in each state, and when.
@@ -34,21 +34,15 @@ type history struct {
 	counts bool       // a goroutine does
 }
 
-// look has the connections counted from now on.
-func (h *history) look(s *toolkit.Server) {
+// look returns the points after a time, and has the connections counted from now on.
+func (h *history) look(s *toolkit.Server, t time.Time) []point {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.looked = time.Now()
 	if !h.counts && s.Phase() < lifecycle.PhaseExiting {
 		h.counts = true
-		go h.count(s)
+		go h.count(s) // which waits for mu
 	}
-}
-
-// since returns the points after a time.
-func (h *history) since(t time.Time) []point {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	i := len(h.points)
 	for i > 0 && h.points[i-1].At.After(t) {
 		i--
@@ -74,16 +68,16 @@ func (h *history) count(s *toolkit.Server) {
 		if !h.add(p) {
 			return
 		}
-		next.Reset(pause(s, time.Since(began)))
+		next.Reset(pause(s, time.Since(began), 1))
 	}
 }
 
-// pause is how long to wait after something that has taken so long.
-func pause(s *toolkit.Server, took time.Duration) time.Duration {
+// pause is how long to wait after something that has taken so long, and that so many do.
+func pause(s *toolkit.Server, took time.Duration, of int) time.Duration {
 	if s.Phase() >= lifecycle.PhaseDraining {
-		return max(drainInterval, share*took)
+		return max(drainInterval, share*took*time.Duration(of))
 	}
-	return max(interval, share*took)
+	return max(interval, share*took*time.Duration(of))
 }
 
 // add adds a point, and forgets old ones. It reports false when nobody looks any more.

@@ -1,6 +1,7 @@
 package debug
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"iter"
@@ -21,29 +22,37 @@ const (
 
 // query says which rows of the table are to be shown, and in which order.
 type query struct {
-	sort   string // a key of orders
+	order  order
 	desc   bool
-	text   string // in lower case; "" for any
-	states []string
+	text   []byte // in lower case; empty for any
+	states []lifecycle.ConnState
 	limit  int
 }
 
-// order compares connections. That of what a walk does not know is slow.
+// row is a connection that may be shown. What a walk leaves out is in it where the query has
+// to know it.
+type row struct {
+	lifecycle.OpenConn
+	remote, route, text []byte // which are used again for the next one
+}
+
+// order compares connections, by what a walk leaves out in some cases.
 type order struct {
-	compare func(a, b *lifecycle.ConnInfo) int
-	slow    bool
+	compare       func(a, b *row) int
+	remote, route bool
 }
 
 // orders are by the names that the table's columns have in the query.
 var orders = map[string]order{
-	"id":       {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(a.ID, b.ID) }},
+	"id":       {compare: func(a, b *row) int { return cmp.Compare(a.ID, b.ID) }},
 	"state":    {compare: byState},
-	"since":    {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(a.Since, b.Since) }},
-	"age":      {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(a.Age, b.Age) }},
-	"requests": {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(a.Requests, b.Requests) }},
-	"engine":   {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(engine(a), engine(b)) }},
-	"remote":   {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(a.Remote, b.Remote) }, slow: true},
-	"route":    {compare: func(a, b *lifecycle.ConnInfo) int { return cmp.Compare(a.Route, b.Route) }, slow: true},
+	"since":    {compare: func(a, b *row) int { return cmp.Compare(a.Since, b.Since) }},
+	"age":      {compare: func(a, b *row) int { return cmp.Compare(a.Age, b.Age) }},
+	"requests": {compare: func(a, b *row) int { return cmp.Compare(a.Requests, b.Requests) }},
+	"engine":   {compare: func(a, b *row) int { return cmp.Compare(engine(&a.ConnInfo), engine(&b.ConnInfo)) }},
+	"parked":   {compare: byParked},
+	"remote":   {compare: func(a, b *row) int { return bytes.Compare(a.remote, b.remote) }, remote: true},
+	"route":    {compare: func(a, b *row) int { return bytes.Compare(a.route, b.route) }, route: true},
 }
 
 // states are in the order in which they hold a drain up.
@@ -52,8 +61,22 @@ var states = []lifecycle.ConnState{
 }
 
 // byState puts first what holds a drain up the most.
-func byState(a, b *lifecycle.ConnInfo) int {
-	return cmp.Or(cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State)), cmp.Compare(b.Since, a.Since))
+func byState(a, b *row) int {
+	if a.State != b.State {
+		return cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State))
+	}
+	return cmp.Compare(b.Since, a.Since)
+}
+
+// byParked puts first what is parked.
+func byParked(a, b *row) int {
+	switch parked := a.State == lifecycle.StateParked; {
+	case parked == (b.State == lifecycle.StateParked):
+		return 0
+	case parked:
+		return -1
+	}
+	return 1
 }
 
 // engine is what serves a connection.
@@ -70,19 +93,22 @@ func engine(c *lifecycle.ConnInfo) string {
 // queryOf reads sort, a column's name, with a minus before it for the other way round;
 // q, text to be found in a row; state, one or more with commas between them; and limit.
 func queryOf(args *fasthttp.Args) (query, error) {
-	q := query{sort: "state", text: strings.ToLower(string(args.Peek("q"))), limit: defaultRows}
+	q := query{order: orders["state"], text: lower(bytes.Clone(args.Peek("q"))), limit: defaultRows}
 	if arg := string(args.Peek("sort")); arg != "" {
-		q.sort, q.desc = strings.CutPrefix(arg, "-")
-		if _, ok := orders[q.sort]; !ok {
-			return q, fmt.Errorf("sort=%q: want one of id, state, since, age, requests, engine, remote, route", arg)
+		name, desc := strings.CutPrefix(arg, "-")
+		var ok bool
+		if q.order, ok = orders[name]; !ok {
+			return q, fmt.Errorf("sort=%q: want one of id, state, since, age, requests, engine, parked, remote, route", arg)
 		}
+		q.desc = desc
 	}
 	if arg := string(args.Peek("state")); arg != "" {
-		q.states = strings.Split(arg, ",")
-		for _, name := range q.states {
-			if !slices.ContainsFunc(states, func(st lifecycle.ConnState) bool { return st.String() == name }) {
+		for name := range strings.SplitSeq(arg, ",") {
+			i := slices.IndexFunc(states, func(st lifecycle.ConnState) bool { return st.String() == name })
+			if i < 0 {
 				return q, fmt.Errorf("state=%q: want some of active, hijacked, new, idle, parked", arg)
 			}
+			q.states = append(q.states, states[i])
 		}
 	}
 	if arg := string(args.Peek("limit")); arg != "" {
@@ -95,64 +121,66 @@ func queryOf(args *fasthttp.Args) (query, error) {
 }
 
 // compare puts rows in order; those that are alike by their ID.
-func (q query) compare(a, b *lifecycle.ConnInfo) int {
-	c := orders[q.sort].compare(a, b)
+func (q query) compare(a, b *row) int {
+	c := q.order.compare(a, b)
 	if q.desc {
 		c = -c
 	}
 	return cmp.Or(c, cmp.Compare(a.ID, b.ID))
 }
 
-// matches reports whether a connection is one of those to be shown.
-func (q query) matches(c *lifecycle.ConnInfo) bool {
-	if q.text == "" {
+// read makes a row a connection's, and reports whether it is one of those to be shown.
+func (q query) read(r *row, c *lifecycle.OpenConn) bool {
+	r.OpenConn = *c
+	if q.order.remote || len(q.text) > 0 {
+		r.remote = c.AppendRemote(r.remote[:0])
+	}
+	if q.order.route || len(q.text) > 0 {
+		r.route = c.AppendRoute(r.route[:0])
+	}
+	if len(q.text) == 0 {
 		return true
 	}
-	return strings.Contains(strings.ToLower(c.Remote+" "+c.Local+" "+c.Route+" "+engine(c)+" "+c.State.String()), q.text)
+	r.text = append(append(r.text[:0], r.remote...), ' ')
+	r.text = append(append(r.text, r.route...), ' ')
+	r.text = append(append(r.text, engine(&r.ConnInfo)...), ' ')
+	r.text = append(r.text, r.State.String()...)
+	return bytes.Contains(lower(r.text), q.text)
 }
 
-// row is a connection that may be shown. Its info is complete where the query has to know it.
-type row struct {
-	lifecycle.OpenConn
-	info lifecycle.ConnInfo
+// lower has the ASCII letters of a text in lower case.
+func lower(text []byte) []byte {
+	for i, c := range text {
+		if 'A' <= c && c <= 'Z' {
+			text[i] = c + 'a' - 'A'
+		}
+	}
+	return text
 }
 
 // rows walks over the connections. It returns the first of those that match, how many
-// match, and how many there are in each state.
+// match, and how many there are in each state. No more are held, or put in order, than are
+// returned.
 func (q query) rows(each iter.Seq[lifecycle.OpenConn]) (infos []lifecycle.ConnInfo, matching int, counts lifecycle.Counts) {
-	slow := q.text != "" || orders[q.sort].slow
-	// Of twice as many as are wanted, the first ones are kept now and then: those in all[:n].
-	// The next one is looked at in the place behind these.
-	room, all, n := make([]row, 2*q.limit+1), make([]*row, 2*q.limit+1), 0
-	for i := range room {
-		all[i] = &room[i]
-	}
-	sort := func() { slices.SortFunc(all[:n], func(a, b *row) int { return q.compare(&a.info, &b.info) }) }
-	sorted := false // the first ones are
+	first, spare := make([]*row, 0, q.limit+1), new(row)
 	for c := range each {
 		counts.Add(c.State)
-		if q.states != nil && !slices.Contains(q.states, c.State.String()) {
-			continue
-		}
-		r, open := all[n], true
-		r.OpenConn, r.info = c, c.ConnInfo
-		if slow {
-			r.info, open = c.Info()
-		}
-		if !open || !q.matches(&r.info) {
+		if q.states != nil && !slices.Contains(q.states, c.State) || !q.read(spare, &c) {
 			continue
 		}
 		matching++
-		if q.limit == 0 || sorted && q.compare(&r.info, &all[q.limit-1].info) > 0 {
+		if n := len(first); n == q.limit && (n == 0 || q.compare(spare, first[n-1]) > 0) {
 			continue
 		}
-		if n++; n == 2*q.limit {
-			sort()
-			n, sorted = q.limit, true
+		i, _ := slices.BinarySearchFunc(first, spare, q.compare)
+		first = slices.Insert(first, i, spare)
+		if len(first) > q.limit {
+			spare, first = first[q.limit], first[:q.limit]
+		} else {
+			spare = new(row)
 		}
 	}
-	sort()
-	for _, r := range all[:min(n, q.limit)] {
+	for _, r := range first {
 		if info, open := r.Info(); open {
 			infos = append(infos, info)
 		} else {

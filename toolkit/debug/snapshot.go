@@ -43,7 +43,7 @@ type snapshot struct {
 	Server *server `json:"server,omitempty"` // in the first event of several only
 
 	last time.Time     // of the past that is known now
-	took time.Duration // to take it
+	took time.Duration // the walk and the text
 }
 
 type inFlight struct {
@@ -84,13 +84,14 @@ type life struct {
 // snapshot takes one, with the past after a time.
 func (v *view) snapshot(q query, past time.Time) *snapshot {
 	s := v.server
-	v.history.look(s)
-	began, report := time.Now(), s.Report()
+	v.walk.Lock()
+	defer v.walk.Unlock()
+	began, points, report := time.Now(), v.history.look(s, past), s.Report()
 	snap := &snapshot{
 		At: began, Phase: s.Phase(), Phases: report.Phases, Cause: report.Cause,
 		Told: report.Told, LastCalled: report.LastCalled, Totals: s.Totals(), Panics: s.Panics(),
 		Work: s.Work(), Hooks: hooks(s, report), Checks: s.Checks(),
-		Watching: v.streams.len(), History: v.history.since(past), last: past,
+		Watching: v.streams.len(), History: points, last: past,
 	}
 	if n := len(snap.History); n > 0 {
 		snap.last = snap.History[n-1].At

@@ -4,11 +4,11 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
 
+	"github.com/lastcall-go/lastcall/internal/servertest"
 	"github.com/lastcall-go/lastcall/toolkit"
 	"github.com/lastcall-go/lastcall/toolkit/metrics"
 )
@@ -23,7 +23,7 @@ type exchange struct {
 func newExchange(t testing.TB, extensions ...toolkit.Extension) *exchange {
 	t.Helper()
 	ln := fasthttputil.NewInmemoryListener()
-	run(t, loopback().Listener(ln).With(extensions...).Get("/hello", hello))
+	servertest.Run(t, servertest.Loopback().Listener(ln).With(extensions...).Get("/hello", hello))
 	conn, err := ln.Dial()
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func (x *exchange) do() {
 func BenchmarkHandler(b *testing.B) {
 	for name, extensions := range map[string][]toolkit.Extension{"without": nil, "with": {metrics.At("/metrics")}} {
 		b.Run(name, func(b *testing.B) {
-			s, err := loopback().With(extensions...).Get("/hello", hello).Build()
+			s, err := servertest.Loopback().With(extensions...).Get("/hello", hello).Build()
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -78,10 +78,9 @@ func BenchmarkHandler(b *testing.B) {
 }
 
 func BenchmarkScrape(b *testing.B) {
-	c := run(b, application()).dial()
-	_ = c.SetDeadline(time.Time{})
+	c := servertest.Run(b, application()).Dial()
 	b.ReportAllocs()
 	for b.Loop() {
-		c.scrape()
+		scrape(b, c)
 	}
 }

@@ -1,14 +1,11 @@
 package metrics_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -19,96 +16,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/internal/servertest"
+	"github.com/lastcall-go/lastcall/internal/testtool"
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 	"github.com/lastcall-go/lastcall/toolkit/metrics"
 )
 
-// patience only turns a hang into a failure.
-const patience = 20 * time.Second
-
-func TestMain(m *testing.M) {
-	(&fasthttp.ResponseHeader{}).Header() // fasthttp's clock has no end
-	os.Exit(m.Run())
-}
-
-func loopback() *toolkit.Builder {
-	return toolkit.New().Addr("127.0.0.1:0").Logger(zerolog.Nop()).LastCall(time.Millisecond)
-}
-
 func hello(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("hello") }
 
-// running is a server under test.
-type running struct {
-	*toolkit.Server
-	t    testing.TB
-	done chan error
-}
-
-func run(t testing.TB, b *toolkit.Builder) *running {
-	t.Helper()
-	s, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &running{s, t, make(chan error, 1)}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		r.done <- s.Run(context.Background())
-	}()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-ended
-	})
-	<-s.Reached(lifecycle.PhaseReady)
-	return r
-}
-
-// client is one connection.
-type client struct {
-	net.Conn
-	t testing.TB
-	r *bufio.Reader
-}
-
-func (r *running) dial() *client {
-	r.t.Helper()
-	nc, err := net.Dial("tcp", r.ListenAddrs()[0].String())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	_ = nc.SetDeadline(time.Now().Add(patience))
-	r.t.Cleanup(func() { _ = nc.Close() })
-	return &client{nc, r.t, bufio.NewReader(nc)}
-}
-
-// do makes a request. Headers are lines with their ends.
-func (c *client) do(method, path, headers, body string) (*http.Response, string) {
-	c.t.Helper()
-	fmt.Fprintf(c.Conn, "%s %s HTTP/1.1\r\nHost: t\r\n%s\r\n%s", method, path, headers, body)
-	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
-	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return resp, string(text)
-}
-
 // scrape returns the lines of the metrics.
-func (c *client) scrape() []string {
-	c.t.Helper()
-	resp, text := c.do("GET", "/metrics", "", "")
+func scrape(t testing.TB, c *servertest.Client) []string {
+	t.Helper()
+	resp := c.Get("/metrics")
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/plain; version=0.0.4; charset=utf-8; escaping=underscores" {
-		c.t.Fatalf("scrape: %s %v\n%s", resp.Status, resp.Header, text)
+		t.Fatalf("scrape: %s %v\n%s", resp.Status, resp.Header, resp.Text)
 	}
-	return strings.Split(text, "\n")
+	return strings.Split(resp.Text, "\n")
 }
 
 // wantLines wants each line to be there.
@@ -139,7 +65,7 @@ func application() *toolkit.Builder {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /net/books/{id}", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	mux.HandleFunc("/net/panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
-	return loopback().
+	return servertest.Loopback().
 		With(metrics.At("/metrics")).
 		Get("/hello/{name}", hello).
 		Any("/any", hello).
@@ -150,34 +76,35 @@ func application() *toolkit.Builder {
 }
 
 // exercise makes requests of all kinds.
-func exercise(r *running) {
-	c := r.dial()
+func exercise(r *servertest.Server) {
+	c := r.Dial()
 	for i := range 3 {
-		c.do("GET", fmt.Sprint("/hello/", i), "", "")
+		c.Get(fmt.Sprint("/hello/", i))
 	}
-	c.do("POST", "/post", "Content-Length: 4\r\n", "body")
-	c.do("POST", "/post", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n")
-	c.do("BREW", "/any", "", "")
-	c.do("MILK", "/any", "", "")
-	c.do("GET", "/moved", "", "")
-	c.do("GET", "/panic", "", "")
-	c.do("GET", "/livez", "", "")
+	c.Do("POST", "/post", "body")
+	c.Send("POST /post HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+	c.Reply("POST")
+	c.Do("BREW", "/any", "")
+	c.Do("MILK", "/any", "")
+	c.Get("/moved")
+	c.Get("/panic")
+	c.Get("/livez")
 	for i := range 5 {
-		c.do("GET", fmt.Sprint("/unknown/", i), "", "")
+		c.Get(fmt.Sprint("/unknown/", i))
 	}
-	c.do("POST", "/net/books/7", "Content-Length: 5\r\n", "hello")
-	c.do("GET", "/net/books/7", "", "")
-	c.do("POST", "/net/nowhere", "", "")
-	c.do("GET", "/hello/again", "", "") // by the http.Server
-	cut := r.dial()
-	fmt.Fprint(cut.Conn, "GET /net/panic HTTP/1.1\r\nHost: t\r\n\r\n")
+	c.Do("POST", "/net/books/7", "hello")
+	c.Get("/net/books/7")
+	c.Do("POST", "/net/nowhere", "")
+	c.Get("/hello/again") // by the http.Server
+	cut := r.Dial()
+	cut.Ask("GET", "/net/panic", "")
 	_, _ = io.Copy(io.Discard, cut.Conn)
 }
 
 func TestRequests(t *testing.T) {
-	r := run(t, application())
+	r := servertest.Run(t, application())
 	exercise(r)
-	lines := r.dial().scrape()
+	lines := scrape(t, r.Dial())
 	wantLines(t, lines,
 		`lastcall_requests_total{method="GET",route="/hello/{name}",status="2xx"} 4`,
 		`lastcall_request_duration_seconds_count{method="GET",route="/hello/{name}",status="2xx"} 4`,
@@ -207,7 +134,7 @@ func TestRequests(t *testing.T) {
 
 // Requests that come to no handler are counted by what they are answered.
 func TestUnread(t *testing.T) {
-	r := run(t, application().MaxBodySize(10).MaxHeaderSize(1000).
+	r := servertest.Run(t, application().MaxBodySize(10).MaxHeaderSize(1000).
 		Configure(func(h *fasthttp.Server) {
 			h.ErrorHandler = func(ctx *fasthttp.RequestCtx, err error) {
 				lifecycle.AnswerError(ctx, err)
@@ -221,11 +148,11 @@ func TestUnread(t *testing.T) {
 		"POST /post HTTP/1.1\r\nHost: t\r\nContent-Length: 11\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: t\r\nX: " + strings.Repeat("x", 2000) + "\r\n\r\n",
 	} {
-		c := r.dial()
-		fmt.Fprint(c.Conn, text)
+		c := r.Dial()
+		c.Send(text)
 		_, _ = io.Copy(io.Discard, c.Conn)
 	}
-	wantLines(t, r.dial().scrape(),
+	wantLines(t, scrape(t, r.Dial()),
 		`lastcall_requests_unread_total{status="other"} 1`,
 		`lastcall_requests_unread_total{status="400"} 0`,
 		`lastcall_requests_unread_total{status="408"} 0`,
@@ -234,16 +161,18 @@ func TestUnread(t *testing.T) {
 }
 
 func TestConnections(t *testing.T) {
-	r := run(t, application().MaxConnsPerIP(3))
+	r := servertest.Run(t, application().MaxConnsPerIP(3))
 	for range 2 {
-		r.dial().do("GET", "/any", "", "")
+		r.Dial().Get("/any")
 	}
-	c := r.dial()
-	c.scrape()
-	if resp, _ := r.dial().do("GET", "/any", "", ""); resp.StatusCode != 429 {
+	c := r.Dial()
+	scrape(t, c)
+	if resp := r.Get("/any"); resp.StatusCode != 429 {
 		t.Error(resp.Status)
 	}
-	wantLines(t, c.scrape(),
+	// The one that was refused may not be closed yet, and the others not idle.
+	waitUntil(t, func() bool { return r.Counts() == lifecycle.Counts{Idle: 3} })
+	wantLines(t, scrape(t, c),
 		`lastcall_connections{state="active"} 1`,
 		`lastcall_connections{state="idle"} 2`,
 		`lastcall_connections{state="new"} 0`,
@@ -265,22 +194,22 @@ func TestConnections(t *testing.T) {
 // A scrape needs no place among the requests in flight, and is served in the drain.
 func TestScrapeUnderLoadAndInTheDrain(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	r := run(t, application().MaxInFlight(1, 0).DrainTimeout(patience).ShutdownDelay(patience).
+	r := servertest.Run(t, application().MaxInFlight(1, 0).DrainTimeout(servertest.Patience).ShutdownDelay(servertest.Patience).
 		OnDrain("leave", func(context.Context) error { return nil }).
 		Get("/held", func(*fasthttp.RequestCtx) { close(entered); <-release }))
-	held := r.dial()
-	fmt.Fprint(held.Conn, "GET /held HTTP/1.1\r\nHost: t\r\n\r\n")
+	held := r.Dial()
+	held.Ask("GET", "/held", "")
 	<-entered
-	if resp, _ := r.dial().do("GET", "/any", "", ""); resp.StatusCode != 503 {
+	if resp := r.Get("/any"); resp.StatusCode != 503 {
 		t.Error(resp.Status)
 	}
-	wantLines(t, r.dial().scrape(),
+	wantLines(t, scrape(t, r.Dial()),
 		`lastcall_requests_in_flight 1`, `lastcall_requests_refused_total 1`,
 		`lastcall_phase{phase="ready"} 1`, `lastcall_phase{phase="draining"} 0`)
 
 	r.Drain()
 	waitUntil(t, func() bool { return len(r.Report().Hooks) == 1 })
-	lines := r.dial().scrape() // a new connection, in ShutdownDelay
+	lines := scrape(t, r.Dial()) // a new connection, in ShutdownDelay
 	wantLines(t, lines,
 		`lastcall_phase{phase="ready"} 0`, `lastcall_phase{phase="draining"} 1`,
 		`lastcall_hook_failures_total{name="leave",stage="drain"} 0`,
@@ -295,7 +224,7 @@ func TestScrapeUnderLoadAndInTheDrain(t *testing.T) {
 
 func waitUntil(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(servertest.Patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("waited in vain")
 		}
@@ -306,10 +235,10 @@ func waitUntil(t *testing.T, ok func() bool) {
 func TestIntoAfterTheEnd(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	fail := func(context.Context) error { return errors.New("no") }
-	r := run(t, loopback().With(metrics.Into(registry)).
+	r := servertest.Run(t, servertest.Loopback().With(metrics.Into(registry)).
 		PreExit("twice", fail).PreExit("twice", fail).PreExit("bad\xff", func(context.Context) error { return nil }))
 	r.Drain()
-	if err := <-r.done; err == nil {
+	if err := r.Wait(); err == nil {
 		t.Error("no error")
 	}
 	lines := gather(t, registry)
@@ -342,12 +271,12 @@ func gather(t *testing.T, from prometheus.Gatherer) []string {
 func TestMistakes(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for want, b := range map[string]*toolkit.Builder{
-		`metrics.At("metrics")`:   loopback().With(metrics.At("metrics")),
-		`metrics.At("")`:          loopback().With(metrics.At("")),
-		`Probe("/a{b}")`:          loopback().With(metrics.At("/a{b}")),
-		`Probe("/taken")`:         loopback().With(metrics.At("/taken")).Get("/taken", hello),
-		`metrics.Into(nil)`:       loopback().With(metrics.Into(nil)),
-		`metrics.Into: duplicate`: loopback().With(metrics.Into(registry), metrics.Into(registry)),
+		`metrics.At("metrics")`:   servertest.Loopback().With(metrics.At("metrics")),
+		`metrics.At("")`:          servertest.Loopback().With(metrics.At("")),
+		`Probe("/a{b}")`:          servertest.Loopback().With(metrics.At("/a{b}")),
+		`Probe("/taken")`:         servertest.Loopback().With(metrics.At("/taken")).Get("/taken", hello),
+		`metrics.Into(nil)`:       servertest.Loopback().With(metrics.Into(nil)),
+		`metrics.Into: duplicate`: servertest.Loopback().With(metrics.Into(registry), metrics.Into(registry)),
 	} {
 		if _, err := b.Build(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %s in %v", want, err)
@@ -362,22 +291,21 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("gathered %v", families)
 	}
 	b := application()
-	first, second := run(t, b), run(t, b)
-	first.dial().do("GET", "/any", "", "")
-	wantLines(t, first.dial().scrape(), `lastcall_requests_total{method="GET",route="/any",status="2xx"} 1`)
-	if got := named(second.dial().scrape(), "lastcall_requests_total"); got != nil {
+	first, second := servertest.Run(t, b), servertest.Run(t, b)
+	first.Dial().Get("/any")
+	wantLines(t, scrape(t, first.Dial()), `lastcall_requests_total{method="GET",route="/any",status="2xx"} 1`)
+	if got := named(scrape(t, second.Dial()), "lastcall_requests_total"); got != nil {
 		t.Errorf("the other server's: %q", got)
 	}
 }
 
 // Prometheus asks for protocol buffers, and gets native buckets beside the classic ones.
 func TestNativeHistogram(t *testing.T) {
-	r := run(t, application())
-	c := r.dial()
-	c.do("GET", "/any", "", "")
-	resp, body := c.do("GET", "/metrics",
-		"Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,text/plain;q=0.5\r\n", "")
-	decoder := expfmt.NewDecoder(strings.NewReader(body), expfmt.ResponseFormat(resp.Header))
+	r := servertest.Run(t, application())
+	c := r.Dial()
+	c.Get("/any")
+	resp := c.Get("/metrics", "Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,text/plain;q=0.5")
+	decoder := expfmt.NewDecoder(strings.NewReader(resp.Text), expfmt.ResponseFormat(resp.Header))
 	for {
 		var family dto.MetricFamily
 		if err := decoder.Decode(&family); err != nil {
@@ -395,7 +323,7 @@ func TestNativeHistogram(t *testing.T) {
 }
 
 func TestScrapeIsCompressed(t *testing.T) {
-	resp, _ := run(t, application()).dial().do("GET", "/metrics", "Accept-Encoding: gzip\r\n", "")
+	resp := servertest.Run(t, application()).Get("/metrics", "Accept-Encoding", "gzip")
 	if got := resp.Header.Get("Content-Encoding"); got != "gzip" {
 		t.Errorf("encoding %q", got)
 	}
@@ -415,19 +343,19 @@ func TestSeriesComeUpSideBySide(t *testing.T) {
 	for i := range 50 {
 		b.Get(fmt.Sprint("/many/", i), hello)
 	}
-	r := run(t, b)
+	r := servertest.Run(t, b)
 	var wg sync.WaitGroup
 	for range 4 {
-		c := r.dial()
+		c := r.Dial()
 		wg.Go(func() {
 			for i := range 50 {
-				c.do("GET", fmt.Sprint("/many/", i), "", "")
-				c.scrape()
+				c.Get(fmt.Sprint("/many/", i))
+				scrape(t, c)
 			}
 		})
 	}
 	wg.Wait()
-	lines := named(r.dial().scrape(), "lastcall_requests_total")
+	lines := named(scrape(t, r.Dial()), "lastcall_requests_total")
 	for i := range 50 {
 		wantLines(t, lines, fmt.Sprintf(`lastcall_requests_total{method="GET",route="/many/%d",status="2xx"} 4`, i))
 	}
@@ -435,17 +363,11 @@ func TestSeriesComeUpSideBySide(t *testing.T) {
 
 // Names, types and texts are as Prometheus wants them.
 func TestPromtool(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("promtool, of Debian's prometheus, is not installed")
-	}
-	r := run(t, application())
+	promtool := testtool.Find(t, "prometheus", "promtool")
+	r := servertest.Run(t, application())
 	exercise(r)
 	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics", "--extended")
-	cmd.Stdin = strings.NewReader(strings.Join(r.dial().scrape(), "\n"))
+	cmd.Stdin = strings.NewReader(strings.Join(scrape(t, r.Dial()), "\n"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)

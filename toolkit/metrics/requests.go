@@ -51,7 +51,7 @@ var statuses = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // unreadStatuses are the answers to requests that cannot be read, the first one all
 // others.
-var unreadStatuses = [...]string{"other", "400", "408", "413", "431"}
+var unreadStatuses = [...]string{"other", "400", "408", "413", "431", "501"}
 
 const (
 	numMethods  = len(methods)

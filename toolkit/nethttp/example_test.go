@@ -48,3 +48,31 @@ func ExampleServer() {
 	// Shutdown: <nil>
 	// Serve: http: Server closed
 }
+
+// Middleware that net/http has goes around a native handler.
+func ExampleMiddleware() {
+	srv := &nethttp.Server{Handler: http.NotFoundHandler()}
+	stripped := nethttp.Middleware(func(next http.Handler) http.Handler { return http.StripPrefix("/api", next) })
+	srv.Native("GET /api/{path...}", stripped(func(ctx *fasthttp.RequestCtx) {
+		fmt.Fprintf(ctx, "%s", ctx.Path())
+	}))
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ended := make(chan error)
+	go func() { ended <- srv.Serve(ln) }()
+	resp, err := http.Get("http://" + ln.Addr().String() + "/api/hello")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	body, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	fmt.Printf("%s\n", body)
+	_ = srv.Close()
+	<-ended
+	// Output: /hello
+}

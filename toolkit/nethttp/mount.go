@@ -39,8 +39,8 @@
 //
 // Handlers see what they see in net/http, with these differences: a request on a connection
 // that has asked for nothing but native routes so far has to please fasthttp too, which
-// refuses some that net/http reads, and others in other words (make conformance lists
-// them); the http.ResponseWriter is a Response; a connection that is hijacked is not the
+// refuses some that net/http reads (make conformance lists them; the words are
+// net/http's: see AnswerError); the http.ResponseWriter is a Response; a connection that is hijacked is not the
 // *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
@@ -133,6 +133,9 @@ func (m Mount) On(life *lifecycle.Server) {
 	}
 	life.HTTP.Handler = s.handle
 	life.HTTP.HeaderReceived = s.headerReceived
+	if life.HTTP.ErrorHandler == nil {
+		life.HTTP.ErrorHandler = AnswerError
+	}
 	s.startHTTP2()
 	life.Divert = s.takeNew
 	if !m.Fresh {

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,6 +21,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/lastcall-go/lastcall/internal/testcert"
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
@@ -371,19 +369,9 @@ func serverTLS() *tls.Config {
 // certificateFiles writes the certificate to files.
 func certificateFiles(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(certificate().PrivateKey)
+	certFile, keyFile, err := testcert.Files(certificate(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for name, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: certificate().Certificate[0]},
-		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return certFile, keyFile
 }

@@ -270,9 +270,12 @@ func splitHost(host string) (name, port string) {
 	return strings.Trim(host, "[]"), ""
 }
 
-// secrets are the arguments whose values the conventions want kept out, as they
+// secrets are the arguments whose values the conventions want kept out, or once did, as they
 // sign URLs.
-var secrets = map[string]bool{"AWSAccessKeyId": true, "Signature": true, "sig": true, "X-Goog-Signature": true}
+var secrets = map[string]bool{
+	"X-Amz-Signature": true, "X-Amz-Credential": true, "X-Amz-Security-Token": true, "sig": true, "X-Goog-Signature": true,
+	"AWSAccessKeyId": true, "Signature": true,
+}
 
 // redact takes secrets out of a query.
 func redact(query string) string {

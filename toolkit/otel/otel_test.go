@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -28,74 +27,24 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lastcall-go/lastcall/internal/servertest"
 	"github.com/lastcall-go/lastcall/lifecycle"
 	"github.com/lastcall-go/lastcall/toolkit"
 	"github.com/lastcall-go/lastcall/toolkit/otel"
 )
 
-// patience only turns a hang into a failure.
-const patience = 20 * time.Second
-
-func TestMain(m *testing.M) {
-	(&fasthttp.ResponseHeader{}).Header() // fasthttp's clock has no end
-	os.Exit(m.Run())
-}
-
-func loopback() *toolkit.Builder {
-	return toolkit.New().Addr("127.0.0.1:0").Logger(zerolog.Nop()).LastCall(time.Millisecond)
-}
-
-// running is a server under test.
-type running struct {
-	*toolkit.Server
-	t    *testing.T
-	done chan error
-}
-
-func run(t *testing.T, b *toolkit.Builder) *running {
+// ask makes a request on a connection of its own, and returns the body of the response when
+// the connection has ended.
+func ask(t *testing.T, s *servertest.Server, method, path string, headers ...string) (body string) {
 	t.Helper()
-	s, err := b.Build()
+	c := s.Dial()
+	c.Ask(method, path, "", append(headers, "Connection", "close")...)
+	text, err := io.ReadAll(c.R)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, ended := &running{s, t, make(chan error, 1)}, make(chan struct{})
-	go func() {
-		defer close(ended)
-		r.done <- s.Run(context.Background())
-	}()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-ended
-	})
-	<-s.Reached(lifecycle.PhaseReady)
-	return r
-}
-
-// ask makes a request on a connection of its own. Headers are names and values by turns.
-func (r *running) ask(method, path string, headers ...string) (status int, body string) {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.ListenAddrs()[0].String()+path, nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		if headers[i] == "Host" {
-			req.Host = headers[i+1]
-		}
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
+	_, body, _ = strings.Cut(string(text), "\r\n\r\n")
+	return body
 }
 
 // memory is a provider that keeps the spans that have ended.
@@ -142,7 +91,7 @@ func application(provider trace.TracerProvider) *toolkit.Builder {
 	mux.HandleFunc("GET /net/books/{id}", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/net/panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
 	mux.HandleFunc("/net/trace", func(w http.ResponseWriter, r *http.Request) { describe(w, r.Context()) })
-	return loopback().
+	return servertest.Loopback().
 		With(otel.Spans(provider)).
 		Get("/books/{id}", func(*fasthttp.RequestCtx) {}).
 		Any("/any", func(*fasthttp.RequestCtx) {}).
@@ -159,15 +108,15 @@ func describe(w io.Writer, ctx context.Context) { //nolint:revive // as fmt.Fpri
 
 func TestAttributes(t *testing.T) {
 	spans, provider := memory()
-	r := run(t, application(provider))
+	r := servertest.Run(t, application(provider))
 	for _, tt := range []struct {
 		method, path, name string
 		want               []string // that differ
 	}{
 		{"GET", "/books/7?q=a&sig=secret", "GET /books/{id}", []string{"http.route=/books/{id}", "url.path=/books/7", "url.query=q=a&sig=REDACTED"}},
-		{"GET", "/net/books/7?q=a&sig=secret", "GET /net/books/{id}", []string{"http.route=/net/books/{id}", "url.path=/net/books/7", "url.query=q=a&sig=REDACTED"}},
+		{"GET", "/net/books/7?q=a&X-Amz-Security-Token=secret", "GET /net/books/{id}", []string{"http.route=/net/books/{id}", "url.path=/net/books/7", "url.query=q=a&X-Amz-Security-Token=REDACTED"}},
 	} {
-		r.ask(tt.method, tt.path, "User-Agent", "tester", "Host", "books.example:8080")
+		ask(t, r, tt.method, tt.path, "User-Agent", "tester", "Host", "books.example:8080")
 		s := one(t, spans)
 		want := slices.Concat(tt.want, []string{"client.address=127.0.0.1", "http.request.method=GET", "http.response.status_code=200",
 			"network.peer.address=127.0.0.1", "network.protocol.version=1.1", "server.address=books.example",
@@ -187,7 +136,7 @@ func TestAttributes(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	spans, provider := memory()
-	r := run(t, application(provider))
+	r := servertest.Run(t, application(provider))
 	for _, tt := range []struct {
 		method, path, name string
 		status             int64
@@ -200,7 +149,7 @@ func TestOutcomes(t *testing.T) {
 		{"GET", "/net/nowhere", "GET /net/{path:*}", 404, codes.Unset, nil},
 		{"GET", "/net/panic", "GET /net/panic", 500, codes.Error, "panic"},
 	} {
-		r.ask(tt.method, tt.path)
+		ask(t, r, tt.method, tt.path)
 		s := one(t, spans)
 		if s.Name != tt.name || value(s, "http.response.status_code") != tt.status || s.Status.Code != tt.failed || value(s, "error.type") != tt.errorType {
 			t.Errorf("%s %s: %s %v %v", tt.method, tt.path, s.Name, s.Status, s.Attributes)
@@ -209,7 +158,7 @@ func TestOutcomes(t *testing.T) {
 			t.Errorf("%v", s.Attributes)
 		}
 	}
-	r.ask("GET", "/livez")
+	ask(t, r, "GET", "/livez")
 	if all := spans.GetSpans(); len(all) != 0 {
 		t.Errorf("a probe is traced: %+v", all)
 	}
@@ -219,9 +168,9 @@ func TestTimedOut(t *testing.T) {
 	spans, provider := memory()
 	release := make(chan struct{})
 	defer close(release)
-	r := run(t, loopback().With(otel.Spans(provider)).
+	r := servertest.Run(t, servertest.Loopback().With(otel.Spans(provider)).
 		Get("/stuck/{x}", fasthttp.TimeoutWithCodeHandler(func(*fasthttp.RequestCtx) { <-release }, time.Millisecond, "late", 503)))
-	r.ask("GET", "/stuck/1")
+	ask(t, r, "GET", "/stuck/1")
 	if s := one(t, spans); s.Name != "GET /stuck/{x}" || value(s, "http.response.status_code") != int64(503) {
 		t.Errorf("%s %v", s.Name, s.Attributes)
 	}
@@ -235,9 +184,9 @@ const (
 // A trace comes in with the request, reaches the handler, and goes on from there.
 func TestPropagation(t *testing.T) {
 	spans, provider := memory()
-	r := run(t, application(provider))
+	r := servertest.Run(t, application(provider))
 	for _, path := range []string{"/trace", "/net/trace"} {
-		_, body := r.ask("GET", path, "Traceparent", "00-"+traceID+"-"+spanID+"-01", "Baggage", "tenant=acme")
+		body := ask(t, r, "GET", path, "Traceparent", "00-"+traceID+"-"+spanID+"-01", "Baggage", "tenant=acme")
 		s := one(t, spans)
 		if s.SpanContext.TraceID().String() != traceID || s.Parent.SpanID().String() != spanID || !s.Parent.IsRemote() {
 			t.Errorf("%s: %+v", path, s)
@@ -246,7 +195,7 @@ func TestPropagation(t *testing.T) {
 			t.Errorf("%s: handler saw %s, want %s", path, body, want)
 		}
 		// Nonsense begins a new trace.
-		r.ask("GET", path, "Traceparent", "00-zz-1-01")
+		ask(t, r, "GET", path, "Traceparent", "00-zz-1-01")
 		if s := one(t, spans); s.Parent.IsValid() || !s.SpanContext.IsValid() {
 			t.Errorf("%s: %+v", path, s)
 		}
@@ -255,12 +204,12 @@ func TestPropagation(t *testing.T) {
 
 func TestInject(t *testing.T) {
 	spans, provider := memory()
-	r := run(t, loopback().With(otel.Spans(provider)).Get("/", func(ctx *fasthttp.RequestCtx) {
+	r := servertest.Run(t, servertest.Loopback().With(otel.Spans(provider)).Get("/", func(ctx *fasthttp.RequestCtx) {
 		var req fasthttp.Request
 		otel.Inject(otel.Context(ctx), &req.Header)
 		fmt.Fprintf(ctx, "%s %s", req.Header.Peek("traceparent"), req.Header.Peek("baggage"))
 	}))
-	_, body := r.ask("GET", "/", "Baggage", "tenant=acme")
+	body := ask(t, r, "GET", "/", "Baggage", "tenant=acme")
 	c := one(t, spans).SpanContext
 	if want := fmt.Sprintf("00-%s-%s-01 tenant=acme", c.TraceID(), c.SpanID()); body != want {
 		t.Errorf("%s, want %s", body, want)
@@ -296,10 +245,10 @@ func TestTraceInLog(t *testing.T) {
 	var log logs
 	spans, provider := memory()
 	b := application(provider)
-	r := run(t, b.Logger(zerolog.New(&log)))
+	r := servertest.Run(t, b.Logger(zerolog.New(&log)))
 	before := len(log.lines())
-	r.ask("GET", "/panic")
-	r.ask("GET", "/net/panic")
+	ask(t, r, "GET", "/panic")
+	ask(t, r, "GET", "/net/panic")
 	ids := make([]string, 0, 2)
 	for _, s := range spans.GetSpans() {
 		ids = append(ids, fmt.Sprintf(`"trace_id":%q,"span_id":%q`, s.SpanContext.TraceID(), s.SpanContext.SpanID()))
@@ -317,13 +266,13 @@ func TestTraceInLog(t *testing.T) {
 
 func TestHTTP2(t *testing.T) {
 	spans, provider := memory()
-	r := run(t, application(provider))
+	r := servertest.Run(t, application(provider))
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{Protocols: &protocols}
 	defer transport.CloseIdleConnections()
 	for path, name := range map[string]string{"/net/books/1": "GET /net/books/{id}", "/books/1": "GET /books/{id}"} {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.ListenAddrs()[0].String()+path, nil)
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+r.Addr()+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,9 +290,9 @@ func TestHTTP2(t *testing.T) {
 // Behind a proxy the client is who the proxy says, and the peer is the proxy.
 func TestBehindAProxy(t *testing.T) {
 	spans, provider := memory()
-	r := run(t, application(provider).TrustedProxies("X-Forwarded-For", "127.0.0.0/8"))
+	r := servertest.Run(t, application(provider).TrustedProxies("X-Forwarded-For", "127.0.0.0/8"))
 	for _, path := range []string{"/books/1", "/net/books/1"} {
-		r.ask("GET", path, "X-Forwarded-For", "192.0.2.7")
+		ask(t, r, "GET", path, "X-Forwarded-For", "192.0.2.7")
 		if s := one(t, spans); value(s, "client.address") != "192.0.2.7" || value(s, "network.peer.address") != "127.0.0.1" {
 			t.Errorf("%s: %v", path, s.Attributes)
 		}
@@ -385,7 +334,7 @@ func TestDrainFlushes(t *testing.T) {
 	defer func() { _ = provider.Shutdown(context.Background()) }()
 
 	entered, release := make(chan struct{}), make(chan struct{})
-	r := run(t, loopback().
+	r := servertest.Run(t, servertest.Loopback().
 		PreExit("job", func(ctx context.Context) error {
 			_, span := provider.Tracer("test").Start(ctx, "job at the end")
 			span.End()
@@ -393,24 +342,16 @@ func TestDrainFlushes(t *testing.T) {
 		}).
 		Get("/last", func(*fasthttp.RequestCtx) { close(entered); <-release }).
 		With(otel.Spans(provider)))
-	answered := make(chan int)
-	go func() {
-		status, _ := r.ask("GET", "/last")
-		answered <- status
-	}()
+	c := r.Dial()
+	c.Ask("GET", "/last", "")
 	<-entered
 	r.Drain()
 	close(release)
-	if status := <-answered; status != 200 {
-		t.Errorf("status %d", status)
+	if resp := c.Reply("GET"); resp.StatusCode != 200 {
+		t.Error(resp.Status)
 	}
-	select {
-	case err := <-r.done:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Fatal("Run has not returned")
+	if err := r.Wait(); err != nil {
+		t.Error(err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -426,19 +367,19 @@ type failing struct{ trace.TracerProvider }
 func (failing) ForceFlush(context.Context) error { return errors.New("no collector") }
 
 func TestFlushFails(t *testing.T) {
-	r := run(t, application(failing{noop.NewTracerProvider()}))
-	r.ask("GET", "/books/1")
+	r := servertest.Run(t, application(failing{noop.NewTracerProvider()}))
+	ask(t, r, "GET", "/books/1")
 	r.Drain()
-	if err := <-r.done; err == nil || !strings.Contains(err.Error(), `exit hook "traces": no collector`) {
+	if err := r.Wait(); err == nil || !strings.Contains(err.Error(), `exit hook "traces": no collector`) {
 		t.Error(err)
 	}
 }
 
 // A provider that does nothing hands the trace through.
 func TestNoop(t *testing.T) {
-	r := run(t, application(noop.NewTracerProvider()))
+	r := servertest.Run(t, application(noop.NewTracerProvider()))
 	for _, path := range []string{"/trace", "/net/trace"} {
-		_, body := r.ask("GET", path, "Traceparent", "00-"+traceID+"-"+spanID+"-01")
+		body := ask(t, r, "GET", path, "Traceparent", "00-"+traceID+"-"+spanID+"-01")
 		if want := fmt.Sprintf("%s %s %q", traceID, spanID, ""); body != want {
 			t.Errorf("%s: %s, want %s", path, body, want)
 		}
@@ -446,7 +387,7 @@ func TestNoop(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
-	if _, err := loopback().With(otel.Spans(nil)).Build(); err == nil || !strings.Contains(err.Error(), "otel.Spans(nil)") {
+	if _, err := servertest.Loopback().With(otel.Spans(nil)).Build(); err == nil || !strings.Contains(err.Error(), "otel.Spans(nil)") {
 		t.Error(err)
 	}
 }
@@ -495,7 +436,7 @@ func BenchmarkHandler(b *testing.B) {
 		"sampled":   {otel.Spans(sdktrace.NewTracerProvider())},
 	} {
 		b.Run(name, func(b *testing.B) {
-			s, err := loopback().With(extensions...).Get("/hello", func(*fasthttp.RequestCtx) {}).Build()
+			s, err := servertest.Loopback().With(extensions...).Get("/hello", func(*fasthttp.RequestCtx) {}).Build()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"time"
 
 	"github.com/lastcall-go/lastcall/benchmarks/internal/contract"
+	"github.com/lastcall-go/lastcall/lifecycle/rehearsal"
 )
 
 // exitWorkloads are ways to end a server.
@@ -19,12 +21,17 @@ var exitWorkloads = []exitWorkload{
 	{name: "exit/idle-3s", idleFor: 3200 * time.Millisecond, costly: true, run: (*plan).exitIdle},
 	// They have just been in use.
 	{name: "exit/idle-now", costly: true, run: (*plan).exitIdle},
+	// 64 connections are in use, by clients that send nothing twice: what is lost.
+	{name: "exit/lost", run: (*plan).exitLost},
+	// They are 20 ms away.
+	{name: "exit/lost-20ms", away: 20 * time.Millisecond, run: (*plan).exitLost},
 }
 
 type exitWorkload struct {
 	name    string
 	idleFor time.Duration
-	costly  bool // fewer rounds, and closer beside the contenders
+	away    time.Duration // each way
+	costly  bool          // fewer rounds, and closer beside the contenders
 	run     func(*plan, exitWorkload, *server, *exitResult) error
 }
 
@@ -38,6 +45,7 @@ type exitResult struct {
 	// Oldest is how long the connection had been idle that had been so longest.
 	Oldest time.Duration `json:"oldest_idle_ns,omitempty"`
 	Ends   ends          `json:"client_saw"`
+	Lost   int           `json:"requests_lost,omitempty"`
 	Error  string        `json:"error,omitempty"`
 }
 
@@ -141,4 +149,19 @@ func (p *plan) exitIdle(w exitWorkload, s *server, got *exitResult) error {
 	got.Took = s.end.Sub(signalled)
 	got.Ends = wait()
 	return err
+}
+
+func (p *plan) exitLost(w exitWorkload, s *server, got *exitResult) error {
+	clients := rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 64, Pause: 5 * time.Millisecond, Body: 10}
+	got.Conns = clients.Count
+	r, err := rehearsal.Plan{
+		Start: func() (*rehearsal.Target, error) {
+			return &rehearsal.Target{Addr: s.addr, Shutdown: s.terminate, Wait: s.waitEnd}, nil
+		},
+		Path:    contract.Upload,
+		Delay:   w.away,
+		Clients: []rehearsal.Clients{clients},
+	}.Rehearse()
+	got.Took, got.Lost = r.MedianDrain(), len(r.Lost)
+	return errors.Join(append(r.Errors, err)...)
 }

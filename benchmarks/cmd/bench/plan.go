@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/lastcall-go/lastcall/internal/testcert"
 )
 
 // plan is what the command line asks for, and what is prepared for it.
@@ -73,7 +75,7 @@ func (p *plan) prepare() error {
 	if p.generator, err = p.newGenerator(); err != nil {
 		return err
 	}
-	if p.cert, p.key, err = certificate(p.dir); err != nil {
+	if p.cert, p.key, err = testcert.Files(testcert.New(), p.dir); err != nil {
 		return err
 	}
 	p.file = filepath.Join(p.dir, "file")

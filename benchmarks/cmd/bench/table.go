@@ -153,7 +153,7 @@ func (r *results) writeExits(b *strings.Builder) {
 		return
 	}
 	b.WriteString("\n## Exit\n")
-	header(b, []string{"workload", "contender", "exits", "connections", "median ms", "min–max ms", "clients saw EOF", "reset", "other", "failed"})
+	header(b, []string{"workload", "contender", "exits", "connections", "median ms", "min–max ms", "clients saw EOF", "reset", "other", "requests lost, mean", "failed"})
 	for _, w := range exitWorkloads {
 		for _, name := range append([]string{closer.name}, contenderNames()...) {
 			exits := slices.DeleteFunc(slices.Clone(r.Exits), func(e exitResult) bool { return e.Workload != w.name || e.Contender != name })
@@ -162,6 +162,7 @@ func (r *results) writeExits(b *strings.Builder) {
 			}
 			var ms []float64
 			var seen ends
+			lost := 0
 			var failures []string
 			for _, e := range exits {
 				seen.EOF, seen.Reset, seen.Other = seen.EOF+e.Ends.EOF, seen.Reset+e.Ends.Reset, seen.Other+e.Ends.Other
@@ -170,13 +171,14 @@ func (r *results) writeExits(b *strings.Builder) {
 					continue
 				}
 				ms = append(ms, float64(e.Took.Nanoseconds())/1e6)
+				lost += e.Lost
 			}
 			took := "– | –"
 			if t := spreadOf(ms); t.N > 0 {
 				took = fmt.Sprintf("%.2f | %.2f–%.2f", t.Median, t.Min, t.Most)
 			}
-			fmt.Fprintf(b, "| %s | %s | %d | %d | %s | %d | %d | %d | %s |\n", w.name, name, len(exits), exits[0].Conns,
-				took, seen.EOF, seen.Reset, seen.Other, strings.Join(failures, "; "))
+			fmt.Fprintf(b, "| %s | %s | %d | %d | %s | %d | %d | %d | %.4g | %s |\n", w.name, name, len(exits), exits[0].Conns,
+				took, seen.EOF, seen.Reset, seen.Other, float64(lost)/float64(max(len(ms), 1)), strings.Join(failures, "; "))
 		}
 	}
 }

@@ -24,6 +24,8 @@ func someResults() *results {
 		},
 		Exits: []exitResult{
 			{Workload: "exit/idle-now", Contender: "close", Took: 100 * time.Millisecond, Conns: 10000, Ends: ends{EOF: 9999, Reset: 1}},
+			{Workload: "exit/lost", Contender: "fiber", Took: time.Millisecond, Conns: 64, Lost: 2},
+			{Workload: "exit/lost", Contender: "fiber", Took: time.Millisecond, Conns: 64, Lost: 3},
 			{Workload: "exit/idle-now", Contender: "hertz", Conns: 10000, Error: "killed"},
 		},
 		InProcess: []benchmark{{Name: "fasthttp", Nanos: []float64{1000, 1100}, Bytes: []float64{0, 0}, Allocs: []float64{0, 0}}},
@@ -40,8 +42,9 @@ func TestMarkdown(t *testing.T) {
 		"- 1: plain/13B/64, toolkit: no request was completed",
 		"| idle/10000 | fasthttp | 10000 | 16600 | 50 | 90 | 0 |",
 		"idle/100000 has fewer connections, as 20000 descriptors are all that the limit allows.",
-		"| exit/idle-now | close | 1 | 10000 | 100.00 | 100.00–100.00 | 9999 | 1 | 0 |  |",
-		"| exit/idle-now | hertz | 1 | 10000 | – | – | 0 | 0 | 0 | killed |",
+		"| exit/idle-now | close | 1 | 10000 | 100.00 | 100.00–100.00 | 9999 | 1 | 0 | 0 |  |",
+		"| exit/lost | fiber | 2 | 64 | 1.00 | 1.00–1.00 | 0 | 0 | 0 | 2.5 |  |",
+		"| exit/idle-now | hertz | 1 | 10000 | – | – | 0 | 0 | 0 | 0 | killed |",
 		"| fasthttp | 1050 (1025–1075) | 0 | 0 |",
 	} {
 		if !strings.Contains(got, "\n"+line+"\n") {

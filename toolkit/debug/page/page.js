@@ -7,7 +7,9 @@ let server = null; // what does not change
 let last = null; // the last event
 let past = []; // of the plot
 let ended = ''; // why no event comes any more
+let lost = 0; // when the connection was found to be gone
 let source = null;
+let silence = 0; // a timer
 
 // make builds an element. Nothing is ever set as HTML: paths are the clients' own.
 function make(tag, attrs = {}, ...children) {
@@ -53,12 +55,35 @@ function connect() {
     if (ended) return void (gaveUp && setTimeout(connect, 2000));
     // A server that drains takes no new connections: who has lost it then has seen its end.
     if (last && last.phase !== 'ready' && last.phase !== 'starting') return finish('lost');
-    phase('lost', 'no connection');
+    lose();
     if (gaveUp) setTimeout(connect, 2000);
   };
+  listen();
+}
+
+// listen is for each event: where none follows for long, what is shown is not what is. No
+// end of a connection tells that a machine, or a network, has gone.
+function listen() {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    if (ended) return;
+    lose();
+    connect();
+  }, 60e3);
+}
+
+// lose says that there is no connection.
+function lose() {
+  lost = lost || Date.now();
+  document.body.removeAttribute('data-live');
+  phase('lost', 'no connection');
+  $('drain').hidden = true;
+  story();
 }
 
 function show(event) {
+  listen();
+  lost = 0;
   if (event.server) {
     if (server && server.pid !== event.server.pid) past = [];
     server = event.server;
@@ -73,6 +98,8 @@ function show(event) {
   }
   const from = past.length ? time(past[past.length - 1].at) : 0;
   past.push(...(event.history || []).filter(p => time(p.at) > from));
+  // Nobody has counted before the first event, nor does after the last one.
+  if (event.end || !past.length) past.push({ at: event.at, ...event.counts });
   const oldest = time(event.at) - 300e3;
   while (past.length > 2 && time(past[1].at) < oldest) past.shift();
   document.body.setAttribute('data-live', '');
@@ -209,16 +236,21 @@ function plan(li, took, state) {
 
 // story says in words where the server is.
 function story() {
-  if (!last || !server) return;
+  if (!last || !server) {
+    $('story').textContent = lost ? 'There is no server here, or it does not let this page in. When there is one, this page shows it.' : '';
+    return;
+  }
   const c = last.counts;
   const parts = [];
   const say = (...words) => parts.push(...words);
   const l = server.life;
   const busy = Math.max(0, c.active - last.watching);
-  if (ended === 'drained' || ended === 'cut') {
+  if (lost && !ended) {
+    say(`The connection to the server was lost at ${clock(lost)}, and nothing here has changed since. This page goes on trying.`);
+  } else if (ended === 'drained' || ended === 'cut') {
     const took = time(last.at) - time(last.phases.find(p => p.phase === 'draining').at);
     say(ended === 'drained' ? 'All that was awaited has been answered' : 'The drain ended by force: what was still open has been cut', `after ${span(took * 1e6)};`, 'exit hooks run, and the process ends.');
-    say(`Of ${many(states.reduce((n, s) => n + last.open[s], 0), 'open connection')} ${last.last_called} were closed after a last call, ${last.cut} were cut; ${many(last.told, 'response')} told to close.`);
+    say(`Of ${many(states.reduce((n, s) => n + last.open[s], 0), 'open connection')} ${last.last_called} were closed after a last call, ${last.cut} were cut; ${many(last.told, 'response')} told their clients to close.`);
     say('When a server is here again, this page shows it.');
   } else if (ended === 'lost') {
     say('The server is gone, and this connection with it. When one is here again, this page shows it.');
@@ -232,14 +264,14 @@ function story() {
       l.drain_timeout_ns < 0 ? 'without a limit.' : `for at most ${span(l.drain_timeout_ns)}.`);
   } else if (last.phase === 'draining') {
     const left = last.deadline ? time(last.deadline) - time(last.at) : 0;
-    say(`Draining (${last.cause}):`, last.deadline ? (left > 0 ? span(left * 1e6) + ' until the deadline.' : 'the deadline has come, what is left will be cut.') : 'no deadline.');
+    say(`Draining, begun by “${last.cause}”:`, last.deadline ? (left > 0 ? span(left * 1e6) + ' until the deadline.' : 'the deadline has come, what is left will be cut.') : 'no deadline.');
     const rest = [];
     if (busy) rest.push(many(busy, 'request'));
     if (c.hijacked) rest.push(many(c.hijacked, 'hijacked connection'));
     if (c.idle + c.parked + c.new) rest.push(many(c.idle + c.parked + c.new, 'idle connection'));
     if ((last.work || []).length) rest.push(last.work.map(w => w.name).join(', '));
     say(rest.length ? 'Still awaited: ' + rest.join(', ') + '.' : 'Nothing more is awaited.');
-    say(`${many(last.told, 'response')} told to close, ${many(last.last_called, 'idle connection')} closed after a last call so far.`);
+    say(`So far ${many(last.told, 'response')} told their clients to close, and ${many(last.last_called, 'idle connection')} ended after a last call.`);
   }
   if (last.starving) say('It cannot accept connections: ' + last.starving + '.');
   $('story').textContent = parts.join(' ');
@@ -282,23 +314,23 @@ function totals() {
 // The table: a column each with its key in the query, and what it shows.
 const columns = [
   ['id', 'ID', c => c.id, 'number least'],
-  ['remote', 'Remote', c => c.remote === '@' ? '' : c.remote],
+  ['remote', 'Remote', c => c.remote === '@' ? '' : c.remote, 'remote'],
   ['state', 'State', c => make('span', { class: 'state', tone: c.state }, c.state)],
   ['since', 'For', c => span(c.since_ns), 'number', 'how long in its state: idle for, or busy with its request for'],
   ['age', 'Age', c => span(c.age_ns), 'number least'],
   ['requests', 'Requests', c => c.requests.toLocaleString('en'), 'number less'],
   ['route', 'Route', c => c.route || '', 'route'],
   ['engine', 'Engine', c => c.multiplexed ? 'HTTP/2' : c.adopted ? 'net/http' : 'fasthttp', 'least quiet'],
-  [null, 'Parked', c => c.state === 'parked' ? 'parked' : '', 'least quiet'],
+  ['parked', 'Parked', c => c.state === 'parked' ? 'parked' : '', 'least quiet'],
 ];
 const rows = new Map(); // by ID
 
 function head() {
   const tr = document.querySelector('thead tr');
   tr.replaceChildren(...columns.map(([key, title, , kind, hint]) => {
-    const sorted = key && key === query.sort.replace('-', '');
+    const sorted = key === query.sort.replace('-', '');
     const th = make('th', { class: kind && kind.replace('quiet', ''), title: hint, 'aria-sort': sorted ? (query.sort[0] === '-' ? 'descending' : 'ascending') : false, scope: 'col' });
-    const b = make('button', { type: 'button', disabled: !key, 'data-sort': key }, title);
+    const b = make('button', { type: 'button', 'data-sort': key }, title);
     b.onclick = () => {
       // Of numbers, the large ones first.
       const down = ['since', 'age', 'requests'].includes(key);
@@ -336,7 +368,7 @@ function table() {
       if (typeof value !== 'object') {
         if (td.textContent !== String(value)) td.textContent = value;
       } else if (td.textContent !== value.textContent) td.replaceChildren(value);
-      if (key === 'route') td.title = value;
+      if (key === 'route' || key === 'remote') td.title = value;
       if (key === 'remote' && c.watches && !td.querySelector('.tag')) td.append(make('span', { class: 'tag' }, 'watches'));
     });
     if (body.children[i] !== tr) body.insertBefore(tr, body.children[i] || null);
