@@ -282,7 +282,7 @@ func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
 		c.awake.Store(true)
-		c.n.Add(uint64(n)) //nolint:gosec // never negative
+		c.n.Add(uint64(n))
 	}
 	for b = b[:n]; len(b) > 0; {
 		if c.left > 0 {
