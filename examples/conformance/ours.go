@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -14,18 +15,31 @@ import (
 	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
-// known is where a mount differs, and why.
+// known is where a nethttp.Server differs, and why.
 var known = map[string]string{
-	"response header: a second status is logged and ignored":        "the log names nethttp.Response as the caller",
-	"response header: a status after a write is logged and ignored": "the log names nethttp.Response as the caller",
-	"hijack: the writer is dead after it":                           "the log names nethttp.Response as the caller",
 	"hijack: the connection is what it was":                         "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"hijack: over TLS":                                              "it is a wrapper, whose NetConn is the *tls.Conn",
+	"controller: SetLinger and CloseWrite of a hijacked connection": "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"control: MaxBytesReader, of which a part is read":              "who reads a part of a buffer, and no more, is taken for one that has met the limit",
-	"life: ConnState of a connection that says nothing":             "the http.Server gets a connection once it has said something, unless Fresh is set",
-	"life: Shutdown without a connection":                           "the errors of Serve are lifecycle's",
-	"life: Close cuts all":                                          "the errors of Serve are lifecycle's",
+	"library: MaxBytesReader around another writer":                 "the connection is closed beyond the limit through whatever writer",
+	"messages: a request's fields may be changed":                   "a request with a body is a copy, whose changes http.Server does not see",
+	"timeouts: IdleTimeout is none for a new connection":            "IdleTimeout ends a connection that never says anything, too",
+	"life: ConnState of a connection that says nothing":             "with native routes the http.Server gets a connection once it has said something",
+	"HTTP/2: ConnState":                                             "a connection that turns out to be one of HTTP/2 is hijacked, and new as another net.Conn",
 }
+
+// knownMount is where a Mount in a lifecycle.Server differs.
+var knownMount = func() map[string]string {
+	m := maps.Clone(known)
+	for _, name := range []string{
+		"life: Shutdown without a connection", "life: Close cuts all", "serving: Close, then Shutdown", "serving: Close by a handler",
+		"serving: Serve twice, side by side", "serving: Serve of a listener that is closed", "serving: ServeTLS without a certificate",
+		"serving: a listener's error ends Serve", "serving: a listener's temporary error is logged, and it goes on",
+	} {
+		m[name] = "a lifecycle.Server has methods and errors of its own: nethttp.Server has http.Server's"
+	}
+	return m
+}()
 
 // knownRead is where it differs, as well, if fasthttp reads the request: one on a
 // connection that has asked for nothing but native routes before. That both refuse what
@@ -51,14 +65,34 @@ var knownRead = func() map[string]string {
 	return m
 }()
 
-// two is a server with both engines.
+// replaced is a nethttp.Server where an http.Server was.
+func replaced(s *http.Server, native fasthttp.RequestHandler) server {
+	r := &nethttp.Server{
+		Handler: s.Handler, DisableGeneralOptionsHandler: s.DisableGeneralOptionsHandler, TLSConfig: s.TLSConfig,
+		ReadTimeout: s.ReadTimeout, ReadHeaderTimeout: s.ReadHeaderTimeout, WriteTimeout: s.WriteTimeout, IdleTimeout: s.IdleTimeout,
+		MaxHeaderBytes: s.MaxHeaderBytes, TLSNextProto: s.TLSNextProto, ConnState: s.ConnState, ErrorLog: s.ErrorLog,
+		BaseContext: s.BaseContext, ConnContext: s.ConnContext, HTTP2: s.HTTP2, Protocols: s.Protocols,
+	}
+	r.Life.LastCall = 50 * time.Millisecond
+	r.Life.HTTP = &fasthttp.Server{ReadBufferSize: 1 << 20}
+	if s.MaxHeaderBytes > 0 {
+		r.Life.HTTP.ReadBufferSize = s.MaxHeaderBytes + 4096
+	}
+	if native != nil {
+		r.Native(nativePath, native)
+	}
+	return r
+}
+
+// two is a server with both engines, by Mount: it has no more of an http.Server's methods
+// than its life has.
 type two struct {
 	*lifecycle.Server
 	http *http.Server
 }
 
-// ours gives new connections to the http.Server at once if fresh is set.
-func ours(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
+// mounted gives new connections to the http.Server at once.
+func mounted(s *http.Server, native fasthttp.RequestHandler) server {
 	life := &lifecycle.Server{
 		HTTP: &fasthttp.Server{
 			Handler: native, TLSConfig: s.TLSConfig, NoDefaultServerHeader: true, Logger: s.ErrorLog,
@@ -71,7 +105,10 @@ func ours(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
 		life.HTTP.ReadBufferSize = s.MaxHeaderBytes + 4096
 	}
 	h := s.Handler
-	nethttp.Mount{HTTP: s, Fresh: fresh, Route: func(_, target string) http.Handler {
+	if h == nil {
+		h = http.DefaultServeMux
+	}
+	nethttp.Mount{HTTP: s, Fresh: true, Route: func(_, target string) http.Handler {
 		if target == nativePath {
 			return nil
 		}

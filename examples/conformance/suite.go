@@ -59,6 +59,12 @@ var suite = []group{
 	{"handlers", handlers, nil},
 	{"life", life, path},
 	{"mixed", mixed, nil},
+	{"messages", messages, dumpHeader},
+	{"controller", controller, nil},
+	{"timeouts", timeout, nil},
+	{"serving", serving, nil},
+	{"library", library, nil},
+	{"HTTP/2", http2, nil},
 }
 
 // variant says what is done to the scripts.
