@@ -309,17 +309,6 @@ func timeouts(set func(s *http.Server)) func(*run, *http.Server) {
 }
 
 var timeout = []behaviour{
-	{name: "a body is late, and its handler extends the read deadline", plain: true, server: timeouts(func(s *http.Server) { s.ReadTimeout = soon }), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		x.sawf("%v", http.NewResponseController(w).SetReadDeadline(time.Time{}))
-		x.signal("running")
-		dumpBody(x, r)
-	}, script: func(x *run, c *conn) {
-		c.send(post("", "Content-Length: 3", "Connection: close"))
-		x.wait("running")
-		time.Sleep(2 * soon)
-		c.send("abc")
-		c.rest()
-	}},
 	{name: "a handler is late, and has extended the write deadline", plain: true, server: timeouts(func(s *http.Server) { s.WriteTimeout = soon }), serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
 		x.sawf("%v", http.NewResponseController(w).SetWriteDeadline(time.Time{}))
 		time.Sleep(2 * soon)
@@ -330,11 +319,6 @@ var timeout = []behaviour{
 		x.sawf("%v", http.NewResponseController(w).SetWriteDeadline(time.Time{}))
 		_, _ = io.WriteString(w, "late")
 	}, script: func(_ *run, c *conn) { c.get("/") }},
-	{name: "WriteTimeout begins anew with each request", plain: true, server: timeouts(func(s *http.Server) { s.WriteTimeout = 500 * time.Millisecond }), serve: path, script: func(_ *run, c *conn) {
-		c.get("/a")
-		time.Sleep(600 * time.Millisecond)
-		c.get("/b")
-	}},
 	{name: "WriteTimeout does not end a context", plain: true, server: timeouts(func(s *http.Server) { s.WriteTimeout = soon }), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
 		time.Sleep(2 * soon)
 		_, has := r.Context().Deadline()
@@ -343,90 +327,12 @@ var timeout = []behaviour{
 		c.send(get11)
 		c.rest()
 	}},
-	{name: "ReadTimeout of a handler that does not read ends no context", plain: true, server: timeouts(func(s *http.Server) { s.ReadTimeout = soon }), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		time.Sleep(2 * soon)
-		x.sawf("%v", r.Context().Err())
-		_, _ = io.WriteString(w, "a")
-	}, script: func(_ *run, c *conn) {
-		c.send(closing())
-		c.rest()
-	}},
-	{name: "ReadTimeout of a body ends no context", plain: true, server: timeouts(func(s *http.Server) { s.ReadTimeout = soon }), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		_, err := io.ReadAll(r.Body)
-		x.sawf("%v %v", timedOut(err), r.Context().Err())
-		_, _ = io.WriteString(w, "a")
-	}, script: func(_ *run, c *conn) {
-		c.send(post("a", "Content-Length: 3"))
-		c.rest()
-	}},
-	{name: "ReadTimeout within a request line", plain: true, server: timeouts(func(s *http.Server) { s.ReadTimeout = soon }), serve: path, script: func(_ *run, c *conn) {
-		c.send("GET /a")
-		c.rest()
-	}},
-	{name: "ReadTimeout within a second request's header", plain: true, server: timeouts(func(s *http.Server) { s.ReadTimeout, s.IdleTimeout = 400*time.Millisecond, time.Hour }), serve: path, script: func(_ *run, c *conn) {
-		c.get("/a")
-		c.send("GET /b HTTP/1.1\r\n")
-		c.rest()
-	}},
-	{name: "ReadHeaderTimeout within a second request's header", plain: true, server: timeouts(func(s *http.Server) { s.ReadHeaderTimeout, s.IdleTimeout = 400*time.Millisecond, time.Hour }), serve: path, script: func(_ *run, c *conn) {
-		c.get("/a")
-		c.send("GET /b HTTP/1.1\r\n")
-		c.rest()
-	}},
-	{name: "IdleTimeout, and half a header after it has begun", plain: true, server: timeouts(func(s *http.Server) { s.IdleTimeout, s.ReadHeaderTimeout = time.Hour, soon }), serve: path, script: func(_ *run, c *conn) {
-		c.get("/a")
-		time.Sleep(2 * soon)
-		c.get("/b")
-	}},
-	{name: "IdleTimeout is none for a new connection", plain: true, server: timeouts(func(s *http.Server) { s.IdleTimeout = soon }), serve: path, script: func(_ *run, c *conn) {
-		time.Sleep(2 * soon)
-		c.send(closing())
-		c.rest()
-	}},
-	{name: "IdleTimeout is none for a handler", plain: true, server: timeouts(func(s *http.Server) { s.IdleTimeout = soon }), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		time.Sleep(2 * soon)
-		path(x, w, r)
-	}, script: func(_ *run, c *conn) {
-		c.send(closing())
-		c.rest()
-	}},
-	{name: "ReadHeaderTimeout is the idle timeout where there is no other", plain: true, server: timeouts(func(s *http.Server) { s.ReadHeaderTimeout = 400 * time.Millisecond }), serve: path, script: func(x *run, c *conn) {
-		c.get("/a")
-		time.Sleep(600 * time.Millisecond)
-		c.get("/b")
-	}},
-	{name: "IdleTimeout below zero is none", plain: true, server: timeouts(func(s *http.Server) { s.IdleTimeout, s.ReadTimeout = -1, 400*time.Millisecond }), serve: path, script: func(_ *run, c *conn) {
-		c.get("/a")
-		time.Sleep(600 * time.Millisecond)
-		c.get("/b")
-	}},
 	{name: "all timeouts below zero", plain: true, server: timeouts(func(s *http.Server) {
 		s.IdleTimeout, s.ReadTimeout, s.ReadHeaderTimeout, s.WriteTimeout = -1, -1, -1, -1
 	}), serve: dumpFraming, script: func(_ *run, c *conn) {
 		c.get("/a")
 		c.send(post("abc", "Content-Length: 3"))
 		c.response("POST")
-	}},
-	{name: "a hijacked connection has no timeout", plain: true, server: timeouts(func(s *http.Server) {
-		s.IdleTimeout, s.ReadTimeout, s.WriteTimeout = soon, soon, soon
-	}), serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
-		c, b, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			x.sawf("%v", err)
-			return
-		}
-		x.signal("hijacked")
-		s, err := b.ReadString('\n')
-		x.sawf("%q %v", s, err)
-		_, err = io.WriteString(c, "answer")
-		x.sawf("%v", err)
-		_ = c.Close()
-	}, script: func(x *run, c *conn) {
-		c.send(get11)
-		x.wait("hijacked")
-		time.Sleep(2 * soon)
-		c.write("line\n")
-		c.rest()
 	}},
 	{name: "a deadline of a handler before its hijack", plain: true, serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
 		rc := http.NewResponseController(w)
@@ -469,22 +375,4 @@ var timeout = []behaviour{
 		c.rest()
 		x.wait("logged")
 	}},
-	{name: "TLS: ReadTimeout within a body", plain: true, server: func(x *run, s *http.Server) {
-		withTLS(x, s)
-		s.ReadTimeout = 500 * time.Millisecond
-	}, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		b, err := io.ReadAll(r.Body)
-		x.sawf("%q %v", b, timedOut(err))
-		_, _ = io.WriteString(w, "a")
-	}, script: overTLS(func(_ *run, c *conn) {
-		c.send(post("a", "Content-Length: 3"))
-		c.rest()
-	})},
-	{name: "TLS: IdleTimeout", plain: true, server: func(x *run, s *http.Server) {
-		withTLS(x, s)
-		s.IdleTimeout = 300 * time.Millisecond
-	}, serve: path, script: overTLS(func(_ *run, c *conn) {
-		c.get("/a")
-		c.rest()
-	})},
 }

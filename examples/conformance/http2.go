@@ -627,7 +627,7 @@ var http2 = []behaviour{
 		n, err := io.WriteString(w, "abc")
 		x.sawf("%d %v", n, err)
 	}, get2...),
-	answer2("Content-Length that is no number", func(w http.ResponseWriter) { w.Header().Set("Content-Length", "x"); _, _ = io.WriteString(w, "abc") }),
+	answer2("Content-Length of the handler that is no number", func(w http.ResponseWriter) { w.Header().Set("Content-Length", "x"); _, _ = io.WriteString(w, "abc") }),
 	asked("HEAD with a body", func(x *run, w http.ResponseWriter, _ *http.Request) {
 		n, err := io.WriteString(w, "<html>")
 		x.sawf("%d %v", n, err)
@@ -732,7 +732,7 @@ var http2 = []behaviour{
 			x.sawf("%v", p.Push("pushed", nil))
 			return
 		}
-		x.sawf("%s %s %q %v", r.Method, r.URL, r.Header, r.Context().Err())
+		w.Header().Set("Pushed", fmt.Sprintf("%s %s %q", r.Method, r.URL, r.Header))
 	}, func(x *run, h *h2) {
 		h.frame(frameSettings, 0, 0, "\x00\x02\x00\x00\x00\x01")
 		h.ping()
@@ -781,15 +781,6 @@ var http2 = []behaviour{
 			x.wait("closed")
 		})
 		b.server = func(x *run, s *http.Server) { withHTTP2(x, s); states(x, s) }
-		return b
-	}(),
-	func() behaviour {
-		b := spoken("IdleTimeout", path, func(_ *run, h *h2) {
-			h.headers(1, true, get2...)
-			h.end(1)
-			h.gone()
-		})
-		b.server = func(x *run, s *http.Server) { withHTTP2(x, s); s.IdleTimeout = 300 * time.Millisecond }
 		return b
 	}(),
 	handled2("ReverseProxy", proxied(func(_ *run, w http.ResponseWriter, r *http.Request) {

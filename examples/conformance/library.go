@@ -145,7 +145,7 @@ var library = []behaviour{
 	ranged("with two Ranges", "Range: bytes=0-1", "Range: bytes=2-3"),
 	handled("ServeContent: a POST with If-None-Match", request("POST / HTTP/1.1", "Host: x", `If-None-Match: "tag"`), content),
 	handled("ServeContent: HEAD with a range", request("HEAD / HTTP/1.1", "Host: x", "Range: bytes=2-3"), content),
-	handled("ServeContent: of nothing", get11, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handled("ServeContent: of an empty text", get11, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(""))
 	})),
 	handled("ServeContent: a range of nothing", header("Range: bytes=0-"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

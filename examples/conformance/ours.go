@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,14 +24,14 @@ var known = map[string]string{
 	"control: MaxBytesReader, of which a part is read":              "who reads a part of a buffer, and no more, is taken for one that has met the limit",
 	"library: MaxBytesReader around another writer":                 "the connection is closed beyond the limit through whatever writer",
 	"messages: a request's fields may be changed":                   "a request with a body is a copy, whose changes http.Server does not see",
-	"timeouts: IdleTimeout is none for a new connection":            "IdleTimeout ends a connection that never says anything, too",
-	"life: ConnState of a connection that says nothing":             "with native routes the http.Server gets a connection once it has said something",
 	"HTTP/2: ConnState":                                             "a connection that turns out to be one of HTTP/2 is hijacked, and new as another net.Conn",
 }
 
 // knownMount is where a Mount in a lifecycle.Server differs.
 var knownMount = func() map[string]string {
 	m := maps.Clone(known)
+	m["life: ConnState of a connection that says nothing"] = "the http.Server gets a connection once it has said something, unless Fresh is set"
+	m["serving: a context that the BaseContext ends"] = "BaseContext is asked for HTTP/2 by itself, when the first connection has come"
 	for _, name := range []string{
 		"life: Shutdown without a connection", "life: Close cuts all", "serving: Close, then Shutdown", "serving: Close by a handler",
 		"serving: Serve twice, side by side", "serving: Serve of a listener that is closed", "serving: ServeTLS without a certificate",
@@ -66,7 +67,7 @@ var knownRead = func() map[string]string {
 }()
 
 // replaced is a nethttp.Server where an http.Server was.
-func replaced(s *http.Server, native fasthttp.RequestHandler) server {
+func replaced(s *http.Server) server {
 	r := &nethttp.Server{
 		Handler: s.Handler, DisableGeneralOptionsHandler: s.DisableGeneralOptionsHandler, TLSConfig: s.TLSConfig,
 		ReadTimeout: s.ReadTimeout, ReadHeaderTimeout: s.ReadHeaderTimeout, WriteTimeout: s.WriteTimeout, IdleTimeout: s.IdleTimeout,
@@ -74,13 +75,6 @@ func replaced(s *http.Server, native fasthttp.RequestHandler) server {
 		BaseContext: s.BaseContext, ConnContext: s.ConnContext, HTTP2: s.HTTP2, Protocols: s.Protocols,
 	}
 	r.Life.LastCall = 50 * time.Millisecond
-	r.Life.HTTP = &fasthttp.Server{ReadBufferSize: 1 << 20}
-	if s.MaxHeaderBytes > 0 {
-		r.Life.HTTP.ReadBufferSize = s.MaxHeaderBytes + 4096
-	}
-	if native != nil {
-		r.Native(nativePath, native)
-	}
 	return r
 }
 
@@ -89,10 +83,11 @@ func replaced(s *http.Server, native fasthttp.RequestHandler) server {
 type two struct {
 	*lifecycle.Server
 	http *http.Server
+	once *atomic.Bool // for the one Run
 }
 
-// mounted gives new connections to the http.Server at once.
-func mounted(s *http.Server, native fasthttp.RequestHandler) server {
+// mounted gives new connections to the http.Server at once if fresh is set.
+func mounted(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
 	life := &lifecycle.Server{
 		HTTP: &fasthttp.Server{
 			Handler: native, TLSConfig: s.TLSConfig, NoDefaultServerHeader: true, Logger: s.ErrorLog,
@@ -108,16 +103,19 @@ func mounted(s *http.Server, native fasthttp.RequestHandler) server {
 	if h == nil {
 		h = http.DefaultServeMux
 	}
-	nethttp.Mount{HTTP: s, Fresh: true, Route: func(_, target string) http.Handler {
+	nethttp.Mount{HTTP: s, Fresh: fresh, Route: func(_, target string) http.Handler {
 		if target == nativePath {
 			return nil
 		}
 		return h
 	}}.On(life)
-	return two{life, s}
+	return two{life, s, new(atomic.Bool)}
 }
 
 func (t two) Serve(l net.Listener) error {
+	if t.once.Swap(true) {
+		return errors.New("there is one Run")
+	}
 	t.Listeners = []net.Listener{l}
 	if err := t.Run(context.Background()); err != nil {
 		return err

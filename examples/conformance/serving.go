@@ -55,11 +55,6 @@ var serving = []behaviour{
 		c.send("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: "+strings.Repeat("b", 8000)+"\r\n", 140))
 		c.rest()
 	}),
-	stating("a client that goes within a header", path, func(x *run, c *conn) {
-		c.send("GET / HTTP/1.1\r\nHo")
-		x.wait("active")
-		left(c)
-	}),
 	stating("a client that closes its side within a body", dumpFraming, func(_ *run, c *conn) {
 		c.send(post("a", "Content-Length: 3"))
 		c.closeWrite()
