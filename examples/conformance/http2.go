@@ -82,7 +82,7 @@ func (x *run) speak(c *conn) *h2 {
 }
 
 func (h *h2) frame(kind, flags byte, stream uint32, payload string) {
-	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags} //nolint:gosec // its lower bits
 	b = binary.BigEndian.AppendUint32(b, stream)
 	_ = h.SetWriteDeadline(time.Now().Add(limit))
 	_, _ = h.Write(append(b, payload...))
@@ -128,12 +128,13 @@ func (h *h2) headers(stream uint32, end bool, fields ...string) {
 	}
 }
 
-func (h *h2) body(stream uint32, end bool, text string) {
+// body sends a part of the body of the first stream.
+func (h *h2) body(end bool, text string) {
 	var flags byte
 	if end {
 		flags = flagEndStream
 	}
-	h.frame(frameData, flags, stream, text)
+	h.frame(frameData, flags, 1, text)
 }
 
 func (h *h2) reset(stream uint32) { h.frame(frameReset, 0, stream, "\x00\x00\x00\x08") }
@@ -347,54 +348,54 @@ var http2 = []behaviour{
 
 	spoken("a body", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2("content-length", "6")...)
-		h.body(1, false, "abc")
-		h.body(1, true, "def")
+		h.body(false, "abc")
+		h.body(true, "def")
 		h.end(1)
 	}),
 	spoken("a body without a length", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, false, "abc")
-		h.body(1, true, "")
+		h.body(false, "abc")
+		h.body(true, "")
 		h.end(1)
 	}),
 	spoken("a body longer than its Content-Length", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2("content-length", "2")...)
-		h.body(1, true, "abc")
+		h.body(true, "abc")
 		h.end(1)
 	}),
 	spoken("a body shorter than its Content-Length", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2("content-length", "10")...)
-		h.body(1, true, "abc")
+		h.body(true, "abc")
 		h.end(1)
 	}),
 	spoken("a declared trailer", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2("trailer", "a, b")...)
-		h.body(1, false, "abc")
+		h.body(false, "abc")
 		h.headers(1, true, "a", "1", "b", "2", "c", "3")
 		h.end(1)
 	}),
 	spoken("a trailer that was not declared", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, false, "abc")
+		h.body(false, "abc")
 		h.headers(1, true, "a", "1")
 		h.end(1)
 	}),
 	spoken("a trailer with a pseudo field", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, false, "abc")
+		h.body(false, "abc")
 		h.headers(1, true, ":path", "/")
 		h.end(1)
 	}),
 	spoken("a trailer that does not end the stream", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, false, "abc")
+		h.body(false, "abc")
 		h.headers(1, false, "a", "1")
 		h.end(1)
 	}),
 	spoken("Expect, and the body is read", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2("expect", "100-continue", "content-length", "3")...)
 		h.answered(1)
-		h.body(1, true, "abc")
+		h.body(true, "abc")
 		h.end(1)
 	}),
 	spoken("Expect, and the body is not read", func(_ *run, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(417) }, func(_ *run, h *h2) {
@@ -411,7 +412,7 @@ var http2 = []behaviour{
 		x.sawf("%v", err)
 	}, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, true, "abc")
+		h.body(true, "abc")
 		h.end(1)
 	}),
 	spoken("MaxBytesReader beyond its limit", func(x *run, w http.ResponseWriter, r *http.Request) {
@@ -419,17 +420,17 @@ var http2 = []behaviour{
 		x.sawf("%q %v", b, err)
 	}, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, true, "abcdef")
+		h.body(true, "abcdef")
 		h.end(1)
 	}),
 	spoken("a form", form, func(_ *run, h *h2) {
 		h.headers(1, false, post2("content-type", "application/x-www-form-urlencoded")...)
-		h.body(1, true, "a=1&b=2")
+		h.body(true, "a=1&b=2")
 		h.end(1)
 	}),
 	spoken("a form with parts", parts, func(_ *run, h *h2) {
 		h.headers(1, false, post2("content-type", "multipart/form-data; boundary=B")...)
-		h.body(1, true, twoParts)
+		h.body(true, twoParts)
 		h.end(1)
 	}),
 	spoken("an echo as it comes", func(x *run, w http.ResponseWriter, r *http.Request) {
@@ -446,11 +447,11 @@ var http2 = []behaviour{
 	}, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
 		for range 3 {
-			h.body(1, false, "ping")
+			h.body(false, "ping")
 			h.got(1, "ping")
 			h.flush(1)
 		}
-		h.body(1, true, "")
+		h.body(true, "")
 		h.end(1)
 	}),
 	spoken("a client that resets while its handler runs", func(x *run, _ http.ResponseWriter, r *http.Request) {
@@ -513,13 +514,13 @@ var http2 = []behaviour{
 		h.gone()
 	}),
 	spoken("data of a stream that is not there", dump2, func(_ *run, h *h2) {
-		h.body(1, true, "abc")
+		h.body(true, "abc")
 		h.gone()
 	}),
 	spoken("data behind a stream's end", busy, func(x *run, h *h2) {
 		h.headers(1, true, ":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/busy")
 		x.wait("running")
-		h.body(1, true, "abc")
+		h.body(true, "abc")
 		h.end(1)
 		x.signal("go on")
 	}),
@@ -530,7 +531,7 @@ var http2 = []behaviour{
 	}),
 	spoken("a frame that is too large", dump2, func(_ *run, h *h2) {
 		h.headers(1, false, post2()...)
-		h.body(1, true, strings.Repeat("a", 1<<20+1))
+		h.body(true, strings.Repeat("a", 1<<20+1))
 		h.gone()
 	}),
 	spoken("a header block that is none", dump2, func(_ *run, h *h2) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// closing is a GET that says Connection: close, with these header lines.
-func closing(lines ...string) string { return header(append(lines, "Connection: close")...) }
+// closing is a GET that says Connection: close.
+func closing() string { return header("Connection: close") }
 
 // sized is a header whose lines, with those of target, are of n bytes.
 func sized(n int) string {

@@ -177,7 +177,7 @@ var serving = []behaviour{
 	panicking("a wrapped ErrAbortHandler", fmt.Errorf("wrapped: %w", http.ErrAbortHandler)),
 	{name: "a panic of the runtime", send: get11, logs: true, serve: func(_ *run, _ http.ResponseWriter, r *http.Request) {
 		var m map[string]int
-		m[r.Method] = 1
+		m[r.Method] = 1 //nolint:staticcheck // that is the point
 	}},
 	{name: "a panic, after a body of 10 kB", send: get11, logs: true, serve: func(_ *run, w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, strings.Repeat("a", 10_000))

@@ -171,8 +171,7 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nc, rw, err
 }
 
-// SetReadDeadline, SetWriteDeadline and EnableFullDuplex are what http.ResponseController
-// calls, and who does without it.
+// SetReadDeadline is what http.ResponseController calls, and who does without it.
 func (w *Response) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
 }
