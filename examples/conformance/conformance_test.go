@@ -63,7 +63,7 @@ func TestContendersWithTwoEngines(t *testing.T) {
 
 // Each reason is one for something.
 func TestReasonsAreNeeded(t *testing.T) {
-	for reasons, v := range map[*map[string]string]variant{&known: variants[0], &knownRead: variants[1]} {
+	for reasons, v := range map[*map[string]string]variant{&knownMount: variants[0], &knownRead: variants[1]} {
 		for name, reason := range *reasons {
 			list := choose(regexp.MustCompile("^" + regexp.QuoteMeta(name) + "$"))
 			if len(list) != 1 {

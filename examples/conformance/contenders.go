@@ -52,8 +52,9 @@ var reference = &contender{
 
 // contenders are printed from left to right.
 var contenders = []*contender{
-	{name: "lastcall, Fresh", native: true, known: known, read: []string{"to and fro"}, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return ours(s, native, true) }},
-	{name: "lastcall", native: true, known: known, read: []string{"alternating", "pipelined", "to and fro"}, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return ours(s, native, false) }},
+	{name: "nethttp.Server", known: known, serve: func(s *http.Server, _ fasthttp.RequestHandler) server { return replaced(s) }},
+	{name: "Mount", native: true, known: knownMount, read: []string{"alternating", "pipelined", "to and fro"}, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return mounted(s, native, false) }},
+	{name: "Mount, Fresh", native: true, known: knownMount, read: []string{"to and fro"}, serve: func(s *http.Server, native fasthttp.RequestHandler) server { return mounted(s, native, true) }},
 	{name: "fasthttpadaptor", serve: adapt},
 }
 

@@ -144,6 +144,7 @@ func choose(wanted *regexp.Regexp) (list []*behaviour) {
 		for i := range g.behaviours {
 			b := &g.behaviours[i]
 			b.group = g.name
+			b.plain = b.plain || g.plain
 			if b.serve == nil {
 				b.serve = g.serve
 			}

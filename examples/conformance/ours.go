@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -14,18 +16,31 @@ import (
 	"github.com/lastcall-go/lastcall/toolkit/nethttp"
 )
 
-// known is where a mount differs, and why.
+// known is where a nethttp.Server differs, and why.
 var known = map[string]string{
-	"response header: a second status is logged and ignored":        "the log names nethttp.Response as the caller",
-	"response header: a status after a write is logged and ignored": "the log names nethttp.Response as the caller",
-	"hijack: the writer is dead after it":                           "the log names nethttp.Response as the caller",
 	"hijack: the connection is what it was":                         "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"hijack: over TLS":                                              "it is a wrapper, whose NetConn is the *tls.Conn",
+	"controller: SetLinger and CloseWrite of a hijacked connection": "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"control: MaxBytesReader, of which a part is read":              "who reads a part of a buffer, and no more, is taken for one that has met the limit",
-	"life: ConnState of a connection that says nothing":             "the http.Server gets a connection once it has said something, unless Fresh is set",
-	"life: Shutdown without a connection":                           "the errors of Serve are lifecycle's",
-	"life: Close cuts all":                                          "the errors of Serve are lifecycle's",
+	"library: MaxBytesReader around another writer":                 "the connection is closed beyond the limit through whatever writer",
+	"messages: a request's fields may be changed":                   "a request with a body is a copy, whose changes http.Server does not see",
+	"HTTP/2: ConnState":                                             "a connection that turns out to be one of HTTP/2 is hijacked, and new as another net.Conn",
 }
+
+// knownMount is where a Mount in a lifecycle.Server differs.
+var knownMount = func() map[string]string {
+	m := maps.Clone(known)
+	m["life: ConnState of a connection that says nothing"] = "the http.Server gets a connection once it has said something, unless Fresh is set"
+	m["serving: a context that the BaseContext ends"] = "BaseContext is asked for HTTP/2 by itself, when the first connection has come"
+	for _, name := range []string{
+		"life: Shutdown without a connection", "life: Close cuts all", "serving: Close, then Shutdown", "serving: Close by a handler",
+		"serving: Serve twice, side by side", "serving: Serve of a listener that is closed", "serving: ServeTLS without a certificate",
+		"serving: a listener's error ends Serve", "serving: a listener's temporary error is logged, and it goes on",
+	} {
+		m[name] = "a lifecycle.Server has methods and errors of its own: nethttp.Server has http.Server's"
+	}
+	return m
+}()
 
 // knownRead is where it differs, as well, if fasthttp reads the request: one on a
 // connection that has asked for nothing but native routes before. That a refusal has a
@@ -42,14 +57,28 @@ var knownRead = map[string]string{
 	"framing: Transfer-Encoding in HTTP/1.0": "fasthttp refuses it, where net/http takes no notice of it: a 400",
 }
 
-// two is a server with both engines.
+// replaced is a nethttp.Server where an http.Server was.
+func replaced(s *http.Server) server {
+	r := &nethttp.Server{
+		Handler: s.Handler, DisableGeneralOptionsHandler: s.DisableGeneralOptionsHandler, TLSConfig: s.TLSConfig,
+		ReadTimeout: s.ReadTimeout, ReadHeaderTimeout: s.ReadHeaderTimeout, WriteTimeout: s.WriteTimeout, IdleTimeout: s.IdleTimeout,
+		MaxHeaderBytes: s.MaxHeaderBytes, TLSNextProto: s.TLSNextProto, ConnState: s.ConnState, ErrorLog: s.ErrorLog,
+		BaseContext: s.BaseContext, ConnContext: s.ConnContext, HTTP2: s.HTTP2, Protocols: s.Protocols,
+	}
+	r.Life.LastCall = 50 * time.Millisecond
+	return r
+}
+
+// two is a server with both engines, by Mount: it has no more of an http.Server's methods
+// than its life has.
 type two struct {
 	*lifecycle.Server
 	http *http.Server
+	once *atomic.Bool // for the one Run
 }
 
-// ours gives new connections to the http.Server at once if fresh is set.
-func ours(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
+// mounted gives new connections to the http.Server at once if fresh is set.
+func mounted(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
 	life := &lifecycle.Server{
 		HTTP: &fasthttp.Server{
 			Handler: native, TLSConfig: s.TLSConfig, NoDefaultServerHeader: true, Logger: s.ErrorLog,
@@ -62,16 +91,22 @@ func ours(s *http.Server, native fasthttp.RequestHandler, fresh bool) server {
 		life.HTTP.ReadBufferSize = s.MaxHeaderBytes + 4096
 	}
 	h := s.Handler
+	if h == nil {
+		h = http.DefaultServeMux
+	}
 	nethttp.Mount{HTTP: s, Fresh: fresh, Route: func(_, target string) http.Handler {
 		if target == nativePath {
 			return nil
 		}
 		return h
 	}}.On(life)
-	return two{life, s}
+	return two{life, s, new(atomic.Bool)}
 }
 
 func (t two) Serve(l net.Listener) error {
+	if t.once.Swap(true) {
+		return errors.New("there is one Run")
+	}
 	t.Listeners = []net.Listener{l}
 	if err := t.Run(context.Background()); err != nil {
 		return err

@@ -45,22 +45,29 @@ type group struct {
 	name       string
 	behaviours []behaviour
 	serve      func(x *run, w http.ResponseWriter, r *http.Request) // of behaviours that have none
+	plain      bool                                                 // all of them
 }
 
 var suite = []group{
-	{"targets", targets, dumpTarget},
-	{"request line", requestLine, dumpTarget},
-	{"request header", requestHeader, dumpHeader},
-	{"framing", framing, dumpFraming},
-	{"forms", forms, nil},
-	{"response header", responseHeader, nil},
-	{"response body", responseBody, nil},
-	{"streams", streams, nil},
-	{"hijack", hijack, nil},
-	{"control", control, nil},
-	{"handlers", handlers, nil},
-	{"life", life, path},
-	{"mixed", mixed, nil},
+	{name: "targets", behaviours: targets, serve: dumpTarget},
+	{name: "request line", behaviours: requestLine, serve: dumpTarget},
+	{name: "request header", behaviours: requestHeader, serve: dumpHeader},
+	{name: "framing", behaviours: framing, serve: dumpFraming},
+	{name: "forms", behaviours: forms},
+	{name: "response header", behaviours: responseHeader},
+	{name: "response body", behaviours: responseBody},
+	{name: "streams", behaviours: streams},
+	{name: "hijack", behaviours: hijack},
+	{name: "control", behaviours: control},
+	{name: "handlers", behaviours: handlers},
+	{name: "life", behaviours: life, serve: path},
+	{name: "mixed", behaviours: mixed},
+	{name: "messages", behaviours: messages, serve: dumpHeader, plain: true},
+	{name: "controller", behaviours: controller, plain: true},
+	{name: "timeouts", behaviours: timeout, plain: true},
+	{name: "serving", behaviours: serving, plain: true},
+	{name: "library", behaviours: library, plain: true},
+	{name: "HTTP/2", behaviours: http2, plain: true},
 }
 
 // variant says what is done to the scripts.

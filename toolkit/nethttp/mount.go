@@ -159,9 +159,13 @@ func (s *server) observe() {
 	h.ConnState = func(nc net.Conn, st http.ConnState) {
 		c := nc.(based).base()
 		c.setState(st)
-		if connState != nil && !c.gone {
-			connState(nc, st)
+		if connState == nil {
+			return
 		}
+		if c.gone { // its end here: it is another net.Conn of the http.Server for HTTP/2
+			st = http.StateHijacked
+		}
+		connState(nc, st)
 	}
 }
 

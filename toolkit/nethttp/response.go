@@ -5,6 +5,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 )
@@ -19,6 +22,7 @@ type Response struct {
 	status int
 	size   int64
 	late   bool // it was begun after the drain's deadline
+	taken  bool // by Hijack
 	body   body // of the request, if it has one
 }
 
@@ -38,9 +42,6 @@ func (w *Response) Size() int64 { return w.size }
 
 // RemoteAddr is the client's address, as in the request, but no text.
 func (w *Response) RemoteAddr() net.Addr { return w.conn.RemoteAddr() }
-
-// Unwrap is for http.ResponseController.
-func (w *Response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // serve has h answer a request, on w or what is around it.
 func (w *Response) serve(h http.Handler, as http.ResponseWriter, r *http.Request) {
@@ -64,7 +65,7 @@ func (w *Response) begin(status int) {
 }
 
 func (w *Response) beginWith(status int) {
-	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
+	if status > 999 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
 	w.noticeTooLarge()
@@ -90,11 +91,38 @@ func (w *Response) cutShort(r *http.Request) bool {
 
 // WriteHeader is as of any http.ResponseWriter.
 func (w *Response) WriteHeader(status int) {
-	w.begin(status)
-	w.ResponseWriter.WriteHeader(status)
+	switch {
+	case w.taken:
+		w.complain("response.WriteHeader on hijacked connection")
+	case w.status != 0 && w.complain("superfluous response.WriteHeader call"):
+	default:
+		w.begin(status)
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// complain logs what http.Server would log, which took w for the caller of its writer's
+// methods. It reports false for HTTP/2, where nothing is logged.
+func (w *Response) complain(of string) bool {
+	c, ok := w.conn.(based)
+	if !ok {
+		return false
+	}
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])]) // from the caller of w's method on
+	f, more := frames.Next()
+	for more && strings.HasPrefix(f.Function, "net/http.") {
+		f, more = frames.Next()
+	}
+	c.base().server.logf("http: %s from %s (%s:%d)", of, f.Function, path.Base(f.File), f.Line)
+	return true
 }
 
 func (w *Response) Write(p []byte) (int, error) {
+	if w.taken && len(p) > 0 {
+		w.complain("response.Write on hijacked connection")
+		return 0, http.ErrHijacked
+	}
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.Write(p)
 	w.wrote(int64(n))
@@ -103,6 +131,10 @@ func (w *Response) Write(p []byte) (int, error) {
 
 // WriteString spares a copy.
 func (w *Response) WriteString(text string) (int, error) {
+	if w.taken && text != "" {
+		w.complain("response.Write on hijacked connection")
+		return 0, http.ErrHijacked
+	}
 	w.begin(http.StatusOK)
 	n, err := io.WriteString(w.ResponseWriter, text)
 	w.wrote(int64(n))
@@ -111,8 +143,12 @@ func (w *Response) WriteString(text string) (int, error) {
 
 // ReadFrom is there for sendfile.
 func (w *Response) ReadFrom(src io.Reader) (int64, error) {
+	was := w.status
 	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
+	if n == 0 {
+		w.status = was // there may be another yet
+	}
 	w.wrote(n)
 	return n, err
 }
@@ -138,8 +174,24 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.begin(http.StatusSwitchingProtocols)
+		w.taken = true
 	}
 	return nc, rw, err
+}
+
+// SetReadDeadline is what http.ResponseController calls, and who does without it.
+func (w *Response) SetReadDeadline(t time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
+}
+
+// SetWriteDeadline is as SetReadDeadline.
+func (w *Response) SetWriteDeadline(t time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
+}
+
+// EnableFullDuplex is as SetReadDeadline.
+func (w *Response) EnableFullDuplex() error {
+	return http.NewResponseController(w.ResponseWriter).EnableFullDuplex()
 }
 
 // CloseNotify is for handlers from before there were contexts.
@@ -170,9 +222,6 @@ func (w *Stream) LimitBody(limit int64) { w.r.LimitBody(limit) }
 
 // RemoteAddr is as Response's.
 func (w *Stream) RemoteAddr() net.Addr { return w.r.RemoteAddr() }
-
-// Unwrap is for http.ResponseController.
-func (w *Stream) Unwrap() http.ResponseWriter { return w.r.ResponseWriter }
 
 // Header is as of any http.ResponseWriter.
 func (w *Stream) Header() http.Header { return w.r.Header() }
@@ -208,6 +257,12 @@ func (w *Stream) SetWriteDeadline(t time.Time) error {
 	w.deadline = !t.IsZero()
 	return http.NewResponseController(w.r.ResponseWriter).SetWriteDeadline(t)
 }
+
+// SetReadDeadline is what http.ResponseController calls.
+func (w *Stream) SetReadDeadline(t time.Time) error { return w.r.SetReadDeadline(t) }
+
+// EnableFullDuplex is what http.ResponseController calls.
+func (w *Stream) EnableFullDuplex() error { return w.r.EnableFullDuplex() }
 
 // CloseNotify is for handlers from before there were contexts.
 func (w *Stream) CloseNotify() <-chan bool { return w.r.CloseNotify() }

@@ -546,6 +546,64 @@ func TestServerConnState(t *testing.T) {
 	})
 }
 
+// A connection that turns out to be one of HTTP/2 is another net.Conn from then on. Who
+// counts connections must see the end of the first, too.
+func TestServerConnStateOfHTTP2(t *testing.T) {
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		both := new(http.Protocols)
+		both.SetHTTP1(true)
+		both.SetUnencryptedHTTP2(true)
+		var seen states
+		srv := with(&http.Server{Handler: http.HandlerFunc(sayNet), ConnState: seen.note, Protocols: both})
+		addr, _ := srv.serve()
+		only := new(http.Protocols)
+		only.SetUnencryptedHTTP2(true)
+		tr := &http.Transport{Protocols: only}
+		resp, err := (&http.Client{Transport: tr, Timeout: patience}).Get("http://" + addr + "/net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		tr.CloseIdleConnections()
+		want := []string{"[new active idle active idle closed]"}
+		if srv.ours != nil {
+			want = append(want, "[new hijacked]")
+		}
+		if srv.ours != nil && srv.ours.routes.mux != nil { // it was fasthttp's before that
+			want = append(want, "[new hijacked]")
+		}
+		seen.want(t, want...)
+	})
+}
+
+// The log names who has called a writer in vain, as http.Server's does.
+func TestServerErrorLogNamesTheCaller(t *testing.T) {
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		var logged syncBuffer
+		srv := with(&http.Server{ErrorLog: log.New(&logged, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(w, strings.NewReader("")) // which is no answer yet
+			w.WriteHeader(http.StatusAccepted)
+			w.WriteHeader(http.StatusOK)
+			http.NotFound(w, r)
+		})})
+		addr, _ := srv.serve()
+		c := dialAddr(t, addr)
+		if got := c.get("/"); got.StatusCode != http.StatusAccepted {
+			t.Errorf("status %d", got.StatusCode)
+		}
+		got := strings.Split(strings.TrimSpace(logged.String()), "\n")
+		for _, line := range got {
+			if !strings.HasPrefix(line, "http: superfluous response.WriteHeader call from ") || !strings.Contains(line, "TestServerErrorLogNamesTheCaller") {
+				t.Errorf("logged %q", line)
+			}
+		}
+		if len(got) != 2 {
+			t.Errorf("%d lines were logged", len(got))
+		}
+	})
+}
+
 type key string
 
 func TestServerContexts(t *testing.T) {
