@@ -329,17 +329,21 @@ type raw struct {
 // rawHTTP2 connects, and says the preface and SETTINGS.
 func (r *running) rawHTTP2() *raw {
 	r.t.Helper()
-	addr := r.ListenAddrs()[0]
+	return dialHTTP2(r.t, r.ListenAddrs()[0], r.HTTP.TLSConfig != nil)
+}
+
+func dialHTTP2(t testing.TB, addr net.Addr, secure bool) *raw {
+	t.Helper()
 	nc, err := net.Dial(addr.Network(), addr.String())
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	if r.HTTP.TLSConfig != nil {
+	if secure {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
-	r.t.Cleanup(func() { _ = nc.Close() })
-	c := &raw{client: newClient(r.t, nc), next: 1}
+	t.Cleanup(func() { _ = nc.Close() })
+	c := &raw{client: newClient(t, nc), next: 1}
 	c.send(preface + string(appendFrame(nil, 0x4, 0, 0, nil)))
 	return c
 }
@@ -575,6 +579,7 @@ func TestHTTP2Settings(t *testing.T) {
 		{"HTTP/1", func(h *http.Server) { h.Protocols = protocols(true, false, false) }, false, false},
 		{"HTTP/2", func(h *http.Server) { h.Protocols = protocols(true, true, false) }, true, false},
 		{"without TLS", func(h *http.Server) { h.Protocols = protocols(true, false, true) }, false, true},
+		{"alone", func(h *http.Server) { h.Protocols = protocols(false, true, true) }, true, true},
 		{"TLSNextProto", func(h *http.Server) { h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} }, false, false},
 	} {
 		forms(t, func(t *testing.T, kind string, fresh bool) {

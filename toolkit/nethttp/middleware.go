@@ -99,6 +99,7 @@ type exchange struct {
 	fields  http.Header  // as well
 
 	header http.Header // of the response
+	addr   net.Addr    // the client's, where m has changed it
 
 	mu      sync.Mutex  // guards what follows
 	status  int         // of the response, 0 until it is written
@@ -128,11 +129,15 @@ func (e *exchange) release() {
 	e.using--
 }
 
-// end has nobody begin to use ctx any more.
+// end has nobody begin to use ctx any more. The address that m gave to a request is not
+// that of the connection's next one, for which fasthttp would keep it.
 func (e *exchange) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.over = true
+	if e.using == 0 && e.addr != nil && e.ctx.LastTimeoutErrorResponse() == nil { // else ctx is not used again
+		e.ctx.SetRemoteAddr(e.addr)
+	}
 }
 
 // makeRequest reports false for a target that net/http would refuse.
@@ -217,10 +222,24 @@ func (e *exchange) callNative(native fasthttp.RequestHandler, w http.ResponseWri
 		return
 	}
 	putHeader(&e.ctx.Response.Header, w.Header())
+	panics := true
+	defer func() {
+		if panics && !e.isOver() {
+			takeHeader(w.Header(), &e.ctx.Response)
+		}
+	}()
 	native(e.ctx)
+	panics = false
 	if !e.ctx.Hijacked() {
 		e.passOn(w)
 	}
+}
+
+// isOver reports whether nobody waits for the native response any more.
+func (e *exchange) isOver() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.over
 }
 
 // changeRequest has the native handler see what has been changed, and returns a status if
@@ -260,6 +279,7 @@ func (e *exchange) changeRequest(r *http.Request) (status int) {
 	}
 	if r.RemoteAddr != was.RemoteAddr {
 		if addr := parseAddr(r.RemoteAddr); addr != nil {
+			e.addr = e.ctx.RemoteAddr()
 			e.ctx.SetRemoteAddr(addr)
 		}
 	}
@@ -300,8 +320,7 @@ func parseAddr(text string) net.Addr {
 	return nil
 }
 
-// response is where the native response is: a copy, if its handler has timed out. mu is
-// held.
+// response is where the native response is: a copy, if its handler has timed out.
 func (e *exchange) response() *fasthttp.Response {
 	if resp := e.ctx.LastTimeoutErrorResponse(); resp != nil {
 		return resp
@@ -311,12 +330,10 @@ func (e *exchange) response() *fasthttp.Response {
 
 // passOn gives the native response to the writer that the next handler was called with.
 func (e *exchange) passOn(w http.ResponseWriter) {
-	e.mu.Lock()
-	resp, over := e.response(), e.over
-	e.mu.Unlock()
-	if over {
-		return // nobody waits for it
+	if e.isOver() {
+		return
 	}
+	resp := e.response()
 	own, isOwn := w.(*exchange)
 	isOwn = isOwn && own == e
 	if resp != &e.ctx.Response { // which was made without them
@@ -327,6 +344,9 @@ func (e *exchange) passOn(w http.ResponseWriter) {
 		}
 	}
 	takeHeader(w.Header(), resp)
+	if untouched(resp) {
+		return // as if nothing had been written: m may write it
+	}
 	if isOwn {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -351,6 +371,12 @@ func (e *exchange) passOn(w http.ResponseWriter) {
 		_, _ = w.Write(body)
 		e.setPassing(nil)
 	}
+}
+
+// untouched reports whether a native handler has left a response as it was, save for the
+// header.
+func untouched(resp *fasthttp.Response) bool {
+	return resp.StatusCode() == http.StatusOK && !resp.IsBodyStream() && len(resp.Body()) == 0 && !resp.SkipBody
 }
 
 // passBy has a stream stay where it is, if what w has made of its status allows that.

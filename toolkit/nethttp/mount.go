@@ -125,7 +125,9 @@ type server struct {
 
 // On puts m beside the fasthttp.Server of life, whose Handler is for the native
 // requests from now on. It is called before Run, and after all else has been set.
-func (m Mount) On(life *lifecycle.Server) {
+func (m Mount) On(life *lifecycle.Server) { m.on(life) }
+
+func (m Mount) on(life *lifecycle.Server) *server {
 	s := &server{
 		Mount: m, life: life, native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
 		conns: make(chan net.Conn), streams: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
@@ -139,6 +141,7 @@ func (m Mount) On(life *lifecycle.Server) {
 		life.DivertIf = s.isForHTTP
 	}
 	s.observe()
+	return s
 }
 
 // observe puts the server between the http.Server and the user's settings.
@@ -167,7 +170,7 @@ func (s *server) observe() {
 func (s *server) isForHTTP(begin []byte) bool {
 	method, rest, isLine := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte(" "))
 	target, _, _ := bytes.Cut(rest, []byte(" "))
-	return !isLine || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
+	return !isLine || !s.HTTP.Protocols.HTTP1() || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
 }
 
 // connContext puts a connection in its requests' contexts, with what the user's hook, if
