@@ -217,9 +217,6 @@ var middlewares = []used{
 	{"http.StripPrefix", just(func(h http.Handler) http.Handler { return http.StripPrefix("/v1", h) }), []ask{get("/v1/a?b=c"), get("/v1/large"), get("/large")}},
 	{"http.MaxBytesHandler", just(func(h http.Handler) http.Handler { return http.MaxBytesHandler(h, 10) }), []ask{post("/", "0123456789"), post("/", "01234567890")}},
 	{"http.TimeoutHandler", just(func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "too slow") }), append(slices.Clone(usual), compressed...)},
-	{"http.TimeoutHandler, too slow", just(func(h http.Handler) http.Handler {
-		return http.TimeoutHandler(h, 10*time.Millisecond, "too slow")
-	}), []ask{get("/waits")}},
 	{"http.AllowQuerySemicolons", just(http.AllowQuerySemicolons), []ask{get("/?a=b;c=d")}},
 	{"http.CrossOriginProtection", just(new(http.CrossOriginProtection).Handler), []ask{post("/", "x", "Sec-Fetch-Site", "cross-site"), post("/", "x", "Sec-Fetch-Site", "same-origin"), get("/", "Sec-Fetch-Site", "cross-site")}},
 }

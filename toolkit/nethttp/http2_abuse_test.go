@@ -2,10 +2,12 @@ package nethttp
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"testing"
 )
@@ -51,8 +53,6 @@ func TestHTTP2Floods(t *testing.T) {
 			}
 			return appendFrame(nil, frameContinuation, 0, 1, headers("x", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"))
 		}},
-		"PING (CVE-2019-9512)":     {false, func() []byte { return appendFrame(nil, framePing, 0, 0, make([]byte, 8)) }},
-		"SETTINGS (CVE-2019-9515)": {false, func() []byte { return appendFrame(nil, 0x4, 0, 0, nil) }},
 	}
 	for name, flood := range floods {
 		test := func(t *testing.T, addr net.Addr) {
@@ -60,23 +60,18 @@ func TestHTTP2Floods(t *testing.T) {
 			most.Store(now.Load())
 			before := now.Load()
 			c := dialHTTP2(t, addr, false)
-			_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10) // it is for answers that nobody reads
 			calm := make(chan bool, 1)
 			if flood.calm {
 				go func() { calm <- c.isCalmed() }()
 			}
-			ended := false
-			for sent := 0; sent < 64<<20 && !ended; {
+			for err := error(nil); err == nil; { // for a while ours is lingering, and takes all, but looks at none
 				var part []byte
 				for len(part) < 16<<10 {
 					part = append(part, flood.some()...)
 				}
-				_, err := c.Write(part)
-				ended = err != nil
-				sent += len(part)
-			}
-			if !ended {
-				t.Error("the connection takes 64 MB of it")
+				if _, err = c.Write(part); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal("the connection does not end")
+				}
 			}
 			if flood.calm && !<-calm {
 				t.Error("the connection has not ended with ENHANCE_YOUR_CALM")

@@ -313,7 +313,7 @@ func TestHTTP2Panic(t *testing.T) {
 	if got := <-other; got != "HTTP/2.0 200 late" {
 		t.Error(got)
 	}
-	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 4 {
+	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 5 {
 		t.Errorf("%+v", infos)
 	}
 	r.finish()
@@ -874,6 +874,9 @@ func TestHTTP2Native(t *testing.T) {
 		switch string(ctx.Path()) {
 		case "/native/hijack":
 			ctx.Hijack(func(net.Conn) {})
+		case "/native/nothing": // nor has it a length
+			ctx.SetStatusCode(http.StatusNoContent)
+			ctx.SetBodyString("nothing")
 		case "/native/timeout":
 			ctx.TimeoutError("too slow")
 		case "/native/stream":
@@ -888,6 +891,7 @@ func TestHTTP2Native(t *testing.T) {
 	c := r.httpClient()
 	for path, want := range map[string]string{
 		"/native/hijack": "HTTP/2.0 501 HTTP/2 cannot be hijacked", "/native/timeout": "HTTP/2.0 408 too slow", "/native/stream": "HTTP/2.0 200 012",
+		"/native/nothing": "HTTP/2.0 204 ",
 	} {
 		if got := r.fetch(c, "GET", path, ""); got != want {
 			t.Errorf("%s; want %s", got, want)
@@ -896,7 +900,7 @@ func TestHTTP2Native(t *testing.T) {
 	if got := r.fetch(c, "POST", "/native", strings.Repeat("x", 2000)); !strings.HasPrefix(got, "HTTP/2.0 413") {
 		t.Error(got)
 	}
-	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 4 {
+	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 5 {
 		t.Errorf("%+v", infos)
 	}
 }

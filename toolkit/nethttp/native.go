@@ -242,7 +242,7 @@ func (s *server) answer(w http.ResponseWriter, resp *fasthttp.Response, head boo
 	bodiless := code < 200 || code == http.StatusNoContent || code == http.StatusNotModified // nor has it a length
 	none := head || resp.SkipBody || bodiless
 	h := w.Header()
-	s.copyHeader(h, resp, stream || len(body) > 0)
+	s.copyHeader(h, resp, !bodiless && (stream || len(body) > 0))
 	size := resp.Header.ContentLength()
 	if !stream && (len(body) > 0 || !none) {
 		size = len(body)
