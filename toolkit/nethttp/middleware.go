@@ -24,8 +24,8 @@ import (
 // and all may be kept; its body is a copy that is made when it is read. What m changes
 // before it calls the next handler, the native one sees: the method, URL (its path, query
 // and host, not the route, which has been chosen), Host, the fields of the header,
-// RemoteAddr where it is an IP address, with or without a port, a Body in the place of the
-// old one, and the context, by Context. The header fields of the response that are there
+// RemoteAddr where it is an IP address, with or without a port, until m returns, a Body in
+// the place of the old one, and the context, by Context. The header fields of the response that are there
 // by then are there for the native handler, too, which may change them.
 //
 // If m answers without the next handler, that is the response, its Content-Type found as
@@ -37,11 +37,16 @@ import (
 // answer is a 500. So is it where a Body is put in the place of one that is being streamed
 // (fasthttp.Server's StreamRequestBody), and where m drops the request's context.
 //
-// As with net/http, changes of the header come too late once the next handler has returned.
+// As with net/http, changes of the header come too late once the next handler has returned,
+// unless that has left the response as it was: status 200, no body. Then m may write it. Of
+// a native handler that panics, m has the header, and not what there is of the body.
 // An m that returns before the next handler does, as http.TimeoutHandler, is waited for no
 // longer: its response is sent, and the handler goes on, as after
 // fasthttp.RequestCtx.TimeoutError. The drain knows of it if lifecycle.Server's Track is
 // around the handler.
+//
+// An m that is a router's own, as are CleanPath and GetHead of chi, needs that router's
+// context. docs/migrating.md lists what has been tried.
 //
 // The http.ResponseWriter has no Flusher, no Hijacker and no deadlines: an m that streams
 // or hijacks itself is for a NetHTTP route. 1xx responses and trailers of its own are not

@@ -26,6 +26,12 @@
 // The table has one entry a connection: active while a stream is open or its handler
 // runs, with the route of the oldest one. The connections are not parked.
 //
+// The lifecycle.Server's rates do not look into streams: a handler may wait for long for
+// what its client has to say, with others under way beside it. MinReadRate does not hold
+// for bodies, nor MinWriteRate for a client that opens no window: these are
+// ReadBodyTimeout's and WriteTimeout's, without which such a client is waited for, as in
+// net/http.
+//
 // The drain holds for them so: where a response of HTTP/1 says Connection: close, the
 // client is sent a GOAWAY that asks it to open no more streams, all at the drain's
 // begin, and those that connect after that with their first response. Streams that are
