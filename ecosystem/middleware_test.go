@@ -152,6 +152,9 @@ var compressed = []ask{
 	get("/nothing", "Accept-Encoding", "gzip"), {"HEAD", "/large", "", []string{"Accept-Encoding", "gzip"}},
 }
 
+// realIP is deprecated as it believes anybody, but much used.
+var realIP = middleware.RealIP //nolint:staticcheck // see above
+
 var middlewares = []used{
 	{"none", just(func(h http.Handler) http.Handler { return h }), append(slices.Clone(usual), compressed...)},
 	{"rs/cors", just(cors.New(cors.Options{
@@ -164,7 +167,7 @@ var middlewares = []used{
 		ask{"OPTIONS", "/", "", []string{"Origin", "https://a.example.com", "Access-Control-Request-Method", "DELETE"}},
 		ask{"OPTIONS", "/", "", nil})},
 	{"chi RequestID", just(middleware.RequestID), []ask{get("/", "X-Request-Id", "mine")}},
-	{"chi RealIP", just(middleware.RealIP), []ask{get("/", "X-Real-IP", "192.0.2.7"), get("/", "X-Forwarded-For", "192.0.2.8, 192.0.2.9"), get("/", "True-Client-IP", "2001:db8::1")}},
+	{"chi RealIP", just(realIP), []ask{get("/", "X-Real-IP", "192.0.2.7"), get("/", "X-Forwarded-For", "192.0.2.8, 192.0.2.9"), get("/", "True-Client-IP", "2001:db8::1")}},
 	{"chi Logger", func(w io.Writer) func(http.Handler) http.Handler {
 		return middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: log.New(w, "", 0), NoColor: true})
 	}, append(slices.Clone(usual), get("/large"))},
@@ -203,7 +206,7 @@ var middlewares = []used{
 	{"gorilla RecoveryHandler", func(w io.Writer) func(http.Handler) http.Handler {
 		return handlers.RecoveryHandler(handlers.RecoveryLogger(log.New(w, "", 0)))
 	}, []ask{get("/"), get("/panic"), get("/missing")}},
-	{"alice", just(alice.New(middleware.RequestID, middleware.RealIP, middleware.NoCache, handlers.CompressHandler).Then), []ask{get("/large", "Accept-Encoding", "gzip"), get("/", "X-Request-Id", "mine", "Accept-Encoding", "gzip"), get("/", "X-Request-Id", "mine", "X-Real-IP", "192.0.2.7")}},
+	{"alice", just(alice.New(middleware.RequestID, realIP, middleware.NoCache, handlers.CompressHandler).Then), []ask{get("/large", "Accept-Encoding", "gzip"), get("/", "X-Request-Id", "mine", "Accept-Encoding", "gzip"), get("/", "X-Request-Id", "mine", "X-Real-IP", "192.0.2.7")}},
 	{"gzhttp", just(func(h http.Handler) http.Handler { return gzhttp.GzipHandler(h) }), compressed},
 	{"unrolled/secure", just(secure.New(secure.Options{
 		AllowedHosts: []string{"good.example"}, FrameDeny: true, ContentTypeNosniff: true, STSSeconds: 1000, ForceSTSHeader: true,
@@ -234,7 +237,7 @@ func makeOtel(w io.Writer) func(http.Handler) http.Handler {
 			fmt.Fprint(w, span.Name(), span.Status())
 			for _, a := range span.Attributes() {
 				if a.Key != "network.peer.port" && a.Key != "server.port" && a.Key != "client.port" {
-					fmt.Fprint(w, " ", a.Key, "=", a.Value.Emit())
+					fmt.Fprint(w, " ", a.Key, "=", a.Value.String())
 				}
 			}
 			fmt.Fprintln(w)
