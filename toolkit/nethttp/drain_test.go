@@ -361,55 +361,58 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
+// cutHandlers begin responses, and return when their contexts end.
+var cutHandlers = map[string]func(w http.ResponseWriter, r *http.Request, entered func()){
+	"stream": func(w http.ResponseWriter, r *http.Request, entered func()) {
+		_, _ = io.WriteString(w, "begin")
+		_ = http.NewResponseController(w).Flush()
+		entered() // what begins after the deadline would be another case
+		<-r.Context().Done()
+	},
+	"buffered": func(w http.ResponseWriter, r *http.Request, entered func()) {
+		_, _ = io.WriteString(w, "begin")
+		entered()
+		<-r.Context().Done()
+	},
+	"whole": func(w http.ResponseWriter, r *http.Request, entered func()) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = io.WriteString(w, "begin")
+		entered()
+		<-r.Context().Done()
+		_, _ = io.WriteString(w, "-ends")
+	},
+	"late": func(w http.ResponseWriter, r *http.Request, entered func()) {
+		entered()
+		<-r.Context().Done()
+		for range 10 {
+			_, _ = io.WriteString(w, "x")
+			_ = http.NewResponseController(w).Flush()
+		}
+	},
+	"empty": func(w http.ResponseWriter, r *http.Request, entered func()) {
+		w.WriteHeader(http.StatusNoContent)
+		entered()
+		<-r.Context().Done()
+	},
+}
+
+// cutEnds end a server before those have.
+var cutEnds = map[string]struct {
+	abort time.Duration
+	end   func(*running)
+}{
+	"Close":          {time.Hour, func(r *running) { _ = r.Close() }},
+	"deadline":       {time.Hour, func(r *running) { r.Drain() }},
+	"deadline alone": {-1, func(r *running) { r.Drain() }},
+}
+
 // A stream that Close or the deadline ends must not look whole: neither while its
 // handler goes on, nor where that returns because its context has ended. One that has
 // a length, or begins after the deadline, is delivered.
 func TestContract11WhatIsCutLooksCut(t *testing.T) {
-	const size = 10
-	handlers := map[string]func(w http.ResponseWriter, r *http.Request, entered func()){
-		"stream": func(w http.ResponseWriter, r *http.Request, entered func()) {
-			_, _ = io.WriteString(w, "begin")
-			_ = http.NewResponseController(w).Flush()
-			entered() // what begins after the deadline would be another case
-			<-r.Context().Done()
-		},
-		"buffered": func(w http.ResponseWriter, r *http.Request, entered func()) {
-			_, _ = io.WriteString(w, "begin")
-			entered()
-			<-r.Context().Done()
-		},
-		"whole": func(w http.ResponseWriter, r *http.Request, entered func()) {
-			w.Header().Set("Content-Length", fmt.Sprint(size))
-			_, _ = io.WriteString(w, "begin")
-			entered()
-			<-r.Context().Done()
-			_, _ = io.WriteString(w, "-ends")
-		},
-		"late": func(w http.ResponseWriter, r *http.Request, entered func()) {
-			entered()
-			<-r.Context().Done()
-			for range size {
-				_, _ = io.WriteString(w, "x")
-				_ = http.NewResponseController(w).Flush()
-			}
-		},
-		"empty": func(w http.ResponseWriter, r *http.Request, entered func()) {
-			w.WriteHeader(http.StatusNoContent)
-			entered()
-			<-r.Context().Done()
-		},
-	}
-	ends := map[string]struct {
-		abort time.Duration
-		end   func(*running)
-	}{
-		"Close":          {time.Hour, func(r *running) { _ = r.Close() }},
-		"deadline":       {time.Hour, func(r *running) { r.Drain() }},
-		"deadline alone": {-1, func(r *running) { r.Drain() }},
-	}
 	forms(t, func(t *testing.T, kind string, fresh bool) {
-		for name, end := range ends {
-			for path, handler := range handlers {
+		for name, end := range cutEnds {
+			for path, handler := range cutHandlers {
 				for _, proto := range []string{"HTTP/1.1", "HTTP/1.0"} {
 					if kind == "unix" && proto == "HTTP/1.0" {
 						continue // a Unix socket knows no reset
@@ -438,6 +441,58 @@ func TestContract11WhatIsCutLooksCut(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// The same by HTTP/2, where a stream that goes on is cut with its connection.
+func TestContract11WhatIsCutLooksCutHTTP2(t *testing.T) {
+	goesOn := func(w http.ResponseWriter, _ *http.Request, entered func()) {
+		for begun := false; ; begun = true {
+			if _, err := io.WriteString(w, "more"); err != nil {
+				return
+			}
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				return
+			}
+			if !begun {
+				entered()
+			}
+		}
+	}
+	test := func(t *testing.T, kind string, fresh bool, abort time.Duration, end func(*running), handler func(http.ResponseWriter, *http.Request, func())) ([]byte, error) {
+		entered := make(chan struct{})
+		r := run(t, kind, app{
+			fresh: fresh,
+			net:   func(w http.ResponseWriter, r *http.Request) { handler(w, r, func() { close(entered) }) },
+			set:   func(s *lifecycle.Server) { s.DrainTimeout, s.AbortTimeout = time.Millisecond, abort },
+		})
+		go func() {
+			<-entered
+			end(r)
+		}()
+		resp, err := r.httpClient().Get(r.url("/net"))
+		if err != nil {
+			_ = r.wait()
+			return nil, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		_ = r.wait()
+		return body, err
+	}
+	forms(t, func(t *testing.T, kind string, fresh bool) {
+		for name, end := range cutEnds {
+			for path, handler := range cutHandlers {
+				body, err := test(t, kind, fresh, end.abort, end.end, handler)
+				cut := path == "stream" || path == "buffered"
+				if cut && err == nil || !cut && err != nil && name == "deadline" { // else it is a race
+					t.Errorf("%s, %s: %q, %v", name, path, body, err)
+				}
+			}
+		}
+		if body, err := test(t, kind, fresh, time.Millisecond, (*running).Drain, goesOn); err == nil {
+			t.Errorf("what goes on looks whole: %d bytes", len(body))
 		}
 	})
 }

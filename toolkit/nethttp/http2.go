@@ -169,7 +169,11 @@ func (s *server) serveNegotiated(nc net.Conn) error {
 // takeNew gives a new connection to one of the two http.Servers.
 func (s *server) takeNew(a *lifecycle.Adopted, read []byte) {
 	nc, ok := a.Conn().(secure)
-	if !ok || !s.overTLS {
+	switch {
+	case !ok && s.clear && !s.HTTP.Protocols.HTTP1(): // HTTP is not to read any of it
+		s.takeHTTP2(a, read)
+		return
+	case !ok || !s.overTLS:
 		s.take(a, read)
 		return
 	}

@@ -313,7 +313,7 @@ func TestHTTP2Panic(t *testing.T) {
 	if got := <-other; got != "HTTP/2.0 200 late" {
 		t.Error(got)
 	}
-	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 4 {
+	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 5 {
 		t.Errorf("%+v", infos)
 	}
 	r.finish()
@@ -329,17 +329,21 @@ type raw struct {
 // rawHTTP2 connects, and says the preface and SETTINGS.
 func (r *running) rawHTTP2() *raw {
 	r.t.Helper()
-	addr := r.ListenAddrs()[0]
+	return dialHTTP2(r.t, r.ListenAddrs()[0], r.HTTP.TLSConfig != nil)
+}
+
+func dialHTTP2(t testing.TB, addr net.Addr, secure bool) *raw {
+	t.Helper()
 	nc, err := net.Dial(addr.Network(), addr.String())
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	if r.HTTP.TLSConfig != nil {
+	if secure {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
-	r.t.Cleanup(func() { _ = nc.Close() })
-	c := &raw{client: newClient(r.t, nc), next: 1}
+	t.Cleanup(func() { _ = nc.Close() })
+	c := &raw{client: newClient(t, nc), next: 1}
 	c.send(preface + string(appendFrame(nil, 0x4, 0, 0, nil)))
 	return c
 }
@@ -575,6 +579,7 @@ func TestHTTP2Settings(t *testing.T) {
 		{"HTTP/1", func(h *http.Server) { h.Protocols = protocols(true, false, false) }, false, false},
 		{"HTTP/2", func(h *http.Server) { h.Protocols = protocols(true, true, false) }, true, false},
 		{"without TLS", func(h *http.Server) { h.Protocols = protocols(true, false, true) }, false, true},
+		{"alone", func(h *http.Server) { h.Protocols = protocols(false, true, true) }, true, true},
 		{"TLSNextProto", func(h *http.Server) { h.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} }, false, false},
 	} {
 		forms(t, func(t *testing.T, kind string, fresh bool) {
@@ -876,6 +881,9 @@ func TestHTTP2Native(t *testing.T) {
 		switch string(ctx.Path()) {
 		case "/native/hijack":
 			ctx.Hijack(func(net.Conn) {})
+		case "/native/nothing": // nor has it a length
+			ctx.SetStatusCode(http.StatusNoContent)
+			ctx.SetBodyString("nothing")
 		case "/native/timeout":
 			ctx.TimeoutError("too slow")
 		case "/native/stream":
@@ -890,6 +898,7 @@ func TestHTTP2Native(t *testing.T) {
 	c := r.httpClient()
 	for path, want := range map[string]string{
 		"/native/hijack": "HTTP/2.0 501 HTTP/2 cannot be hijacked", "/native/timeout": "HTTP/2.0 408 too slow", "/native/stream": "HTTP/2.0 200 012",
+		"/native/nothing": "HTTP/2.0 204 ",
 	} {
 		if got := r.fetch(c, "GET", path, ""); got != want {
 			t.Errorf("%s; want %s", got, want)
@@ -898,7 +907,7 @@ func TestHTTP2Native(t *testing.T) {
 	if got := r.fetch(c, "POST", "/native", strings.Repeat("x", 2000)); !strings.HasPrefix(got, "HTTP/2.0 413") {
 		t.Error(got)
 	}
-	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 4 {
+	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 5 {
 		t.Errorf("%+v", infos)
 	}
 }

@@ -24,8 +24,8 @@ import (
 // and all may be kept; its body is a copy that is made when it is read. What m changes
 // before it calls the next handler, the native one sees: the method, URL (its path, query
 // and host, not the route, which has been chosen), Host, the fields of the header,
-// RemoteAddr where it is an IP address, with or without a port, a Body in the place of the
-// old one, and the context, by Context. The header fields of the response that are there
+// RemoteAddr where it is an IP address, with or without a port, until m returns, a Body in
+// the place of the old one, and the context, by Context. The header fields of the response that are there
 // by then are there for the native handler, too, which may change them.
 //
 // If m answers without the next handler, that is the response, its Content-Type found as
@@ -37,11 +37,16 @@ import (
 // answer is a 500. So is it where a Body is put in the place of one that is being streamed
 // (fasthttp.Server's StreamRequestBody), and where m drops the request's context.
 //
-// As with net/http, changes of the header come too late once the next handler has returned.
+// As with net/http, changes of the header come too late once the next handler has returned,
+// unless that has left the response as it was: status 200, no body. Then m may write it. Of
+// a native handler that panics, m has the header, and not what there is of the body.
 // An m that returns before the next handler does, as http.TimeoutHandler, is waited for no
 // longer: its response is sent, and the handler goes on, as after
 // fasthttp.RequestCtx.TimeoutError. The drain knows of it if lifecycle.Server's Track is
 // around the handler.
+//
+// An m that is a router's own, as are CleanPath and GetHead of chi, needs that router's
+// context. docs/migrating.md lists what has been tried.
 //
 // The http.ResponseWriter has no Flusher, no Hijacker and no deadlines: an m that streams
 // or hijacks itself is for a NetHTTP route. 1xx responses and trailers of its own are not
@@ -99,6 +104,7 @@ type exchange struct {
 	fields  http.Header  // as well
 
 	header http.Header // of the response
+	addr   net.Addr    // the client's, where m has changed it
 
 	mu      sync.Mutex  // guards what follows
 	status  int         // of the response, 0 until it is written
@@ -128,11 +134,15 @@ func (e *exchange) release() {
 	e.using--
 }
 
-// end has nobody begin to use ctx any more.
+// end has nobody begin to use ctx any more. The address that m gave to a request is not
+// that of the connection's next one, for which fasthttp would keep it.
 func (e *exchange) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.over = true
+	if e.using == 0 && e.addr != nil && e.ctx.LastTimeoutErrorResponse() == nil { // else ctx is not used again
+		e.ctx.SetRemoteAddr(e.addr)
+	}
 }
 
 // makeRequest reports false for a target that net/http would refuse.
@@ -217,10 +227,24 @@ func (e *exchange) callNative(native fasthttp.RequestHandler, w http.ResponseWri
 		return
 	}
 	putHeader(&e.ctx.Response.Header, w.Header())
+	panics := true
+	defer func() {
+		if panics && !e.isOver() {
+			takeHeader(w.Header(), &e.ctx.Response)
+		}
+	}()
 	native(e.ctx)
+	panics = false
 	if !e.ctx.Hijacked() {
 		e.passOn(w)
 	}
+}
+
+// isOver reports whether nobody waits for the native response any more.
+func (e *exchange) isOver() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.over
 }
 
 // changeRequest has the native handler see what has been changed, and returns a status if
@@ -260,6 +284,7 @@ func (e *exchange) changeRequest(r *http.Request) (status int) {
 	}
 	if r.RemoteAddr != was.RemoteAddr {
 		if addr := parseAddr(r.RemoteAddr); addr != nil {
+			e.addr = e.ctx.RemoteAddr()
 			e.ctx.SetRemoteAddr(addr)
 		}
 	}
@@ -300,8 +325,7 @@ func parseAddr(text string) net.Addr {
 	return nil
 }
 
-// response is where the native response is: a copy, if its handler has timed out. mu is
-// held.
+// response is where the native response is: a copy, if its handler has timed out.
 func (e *exchange) response() *fasthttp.Response {
 	if resp := e.ctx.LastTimeoutErrorResponse(); resp != nil {
 		return resp
@@ -311,12 +335,10 @@ func (e *exchange) response() *fasthttp.Response {
 
 // passOn gives the native response to the writer that the next handler was called with.
 func (e *exchange) passOn(w http.ResponseWriter) {
-	e.mu.Lock()
-	resp, over := e.response(), e.over
-	e.mu.Unlock()
-	if over {
-		return // nobody waits for it
+	if e.isOver() {
+		return
 	}
+	resp := e.response()
 	own, isOwn := w.(*exchange)
 	isOwn = isOwn && own == e
 	if resp != &e.ctx.Response { // which was made without them
@@ -327,6 +349,9 @@ func (e *exchange) passOn(w http.ResponseWriter) {
 		}
 	}
 	takeHeader(w.Header(), resp)
+	if untouched(resp) {
+		return // as if nothing had been written: m may write it
+	}
 	if isOwn {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -351,6 +376,12 @@ func (e *exchange) passOn(w http.ResponseWriter) {
 		_, _ = w.Write(body)
 		e.setPassing(nil)
 	}
+}
+
+// untouched reports whether a native handler has left a response as it was, save for the
+// header.
+func untouched(resp *fasthttp.Response) bool {
+	return resp.StatusCode() == http.StatusOK && !resp.IsBodyStream() && len(resp.Body()) == 0 && !resp.SkipBody
 }
 
 // passBy has a stream stay where it is, if what w has made of its status allows that.

@@ -441,6 +441,64 @@ func TestMiddlewareAroundATimeout(t *testing.T) {
 	}
 }
 
+// The address that a middleware finds is that of the one request, not of its
+// connection's next ones.
+func TestMiddlewareAddressIsOfOneRequest(t *testing.T) {
+	m := Middleware(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if ip := r.Header.Get("X-Real-Ip"); ip != "" {
+				r.RemoteAddr = ip
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	say := func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString(ctx.RemoteIP().String()) }
+	around := m(say)
+	r := run(t, "tcp", app{native: func(ctx *fasthttp.RequestCtx) {
+		if string(ctx.Path()) == "/without" {
+			say(ctx)
+			return
+		}
+		around(ctx)
+	}})
+	c := r.dial()
+	for _, path := range []string{"/with", "/without", "/with"} {
+		if got := c.get("/with", "X-Real-IP", "192.0.2.7").text; got != "192.0.2.7" {
+			t.Error(got)
+		}
+		if got := c.get(path).text; got != "127.0.0.1" {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}
+
+// A middleware may answer where the native handler has not, and keeps its header where
+// that panics.
+func TestMiddlewareAnswersForAHandler(t *testing.T) {
+	m := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				_ = recover()
+				w.WriteHeader(http.StatusGatewayTimeout)
+				_, _ = io.WriteString(w, "late")
+			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+	for _, panics := range []bool{false, true} {
+		native := func(ctx *fasthttp.RequestCtx) {
+			ctx.Response.Header.Set("X-A", "b")
+			if panics {
+				panic("as is wanted")
+			}
+		}
+		r := run(t, "tcp", app{native: Middleware(m)(native)})
+		if got := r.dial().get("/"); got.StatusCode != http.StatusGatewayTimeout || got.text != "late" || got.Header.Get("X-A") != "b" {
+			t.Errorf("panics %v: %v %v %q", panics, got.Status, got.Header, got.text)
+		}
+	}
+}
+
 // BenchmarkMiddleware is what an empty middleware adds to a native handler.
 func BenchmarkMiddleware(b *testing.B) {
 	hello := func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("Hello, World!") }

@@ -26,6 +26,12 @@
 // The table has one entry a connection: active while a stream is open or its handler
 // runs, with the route of the oldest one. The connections are not parked.
 //
+// The lifecycle.Server's rates do not look into streams: a handler may wait for long for
+// what its client has to say, with others under way beside it. MinReadRate does not hold
+// for bodies, nor MinWriteRate for a client that opens no window: these are
+// ReadBodyTimeout's and WriteTimeout's, without which such a client is waited for, as in
+// net/http.
+//
 // The drain holds for them so: where a response of HTTP/1 says Connection: close, the
 // client is sent a GOAWAY that asks it to open no more streams, all at the drain's
 // begin, and those that connect after that with their first response. Streams that are
@@ -125,7 +131,9 @@ type server struct {
 
 // On puts m beside the fasthttp.Server of life, whose Handler is for the native
 // requests from now on. It is called before Run, and after all else has been set.
-func (m Mount) On(life *lifecycle.Server) {
+func (m Mount) On(life *lifecycle.Server) { m.on(life) }
+
+func (m Mount) on(life *lifecycle.Server) *server {
 	s := &server{
 		Mount: m, life: life, native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
 		conns: make(chan net.Conn), streams: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
@@ -142,6 +150,7 @@ func (m Mount) On(life *lifecycle.Server) {
 		life.DivertIf = s.isForHTTP
 	}
 	s.observe()
+	return s
 }
 
 // observe puts the server between the http.Server and the user's settings.
@@ -174,7 +183,7 @@ func (s *server) observe() {
 func (s *server) isForHTTP(begin []byte) bool {
 	method, rest, isLine := bytes.Cut(bytes.TrimLeft(begin, "\r\n"), []byte(" "))
 	target, _, _ := bytes.Cut(rest, []byte(" "))
-	return !isLine || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
+	return !isLine || !s.HTTP.Protocols.HTTP1() || s.http2 != nil && bytes.HasPrefix(begin, []byte(prefaceHead)) || s.Route(text(method), text(target)) != nil
 }
 
 // connContext puts a connection in its requests' contexts, with what the user's hook, if

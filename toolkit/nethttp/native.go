@@ -239,14 +239,15 @@ func (s *server) answer(w http.ResponseWriter, resp *fasthttp.Response, head boo
 	if !stream {
 		body = resp.Body()
 	}
-	none := head || resp.SkipBody || code < 200 || code == http.StatusNoContent || code == http.StatusNotModified
+	bodiless := code < 200 || code == http.StatusNoContent || code == http.StatusNotModified // nor has it a length
+	none := head || resp.SkipBody || bodiless
 	h := w.Header()
-	s.copyHeader(h, resp, stream || len(body) > 0)
+	s.copyHeader(h, resp, !bodiless && (stream || len(body) > 0))
 	size := resp.Header.ContentLength()
 	if !stream && (len(body) > 0 || !none) {
 		size = len(body)
 	}
-	if size > 0 || size == 0 && !stream && !none {
+	if size > 0 && !bodiless || size == 0 && !stream && !none {
 		h["Content-Length"] = []string{strconv.Itoa(size)}
 	}
 	w.WriteHeader(code)

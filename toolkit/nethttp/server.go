@@ -120,7 +120,8 @@ type Server struct {
 
 	mu         sync.Mutex   // guards what follows
 	down       bool         // Shutdown or Close has been called
-	http       *http.Server // constant once it is there, as the next one
+	http       *http.Server // constant once it is there, as the next two
+	http2      *http.Server // nil where that is off
 	protos     []string     // that TLS offers
 	bases      map[net.Listener]context.Context
 	onShutdown []func()
@@ -259,7 +260,10 @@ func (s *Server) mount() {
 	if h.TLSConfig = s.TLSConfig; s.TLSConfig == nil {
 		h.TLSConfig = new(tls.Config)
 	}
-	Mount{HTTP: s.http, Route: s.route, Fresh: s.routes.mux == nil}.On(&s.Life)
+	s.http2 = Mount{HTTP: s.http, Route: s.route, Fresh: s.routes.mux == nil}.on(&s.Life).http2
+	if s.http2 != nil {
+		s.http2.SetKeepAlivesEnabled(s.keepAlives.Load() >= 0)
+	}
 	h.Handler = s.catchPanics(h.Handler)
 	s.protos = h.TLSConfig.NextProtos
 	if h.TLSConfig = ofAddrs.Clone(); ofAddrs != nil {
@@ -514,8 +518,8 @@ func (s *Server) Close() error {
 
 // SetKeepAlivesEnabled says whether connections are kept for further requests, which is the
 // default. When they are not any more, those that are idle in the http.Server are closed at
-// once, as by itself, those idle in fasthttp with their next response, and those of HTTP/2
-// are kept.
+// once, as by itself; those idle in fasthttp, and those of HTTP/2, with their next
+// response.
 func (s *Server) SetKeepAlivesEnabled(v bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -525,5 +529,8 @@ func (s *Server) SetKeepAlivesEnabled(v bool) {
 	}
 	if s.http != nil {
 		s.http.SetKeepAlivesEnabled(v)
+	}
+	if s.http2 != nil {
+		s.http2.SetKeepAlivesEnabled(v)
 	}
 }
