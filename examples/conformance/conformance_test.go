@@ -2,9 +2,11 @@ package main
 
 import (
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -19,6 +21,11 @@ func TestNamesAreUnique(t *testing.T) {
 		}
 		seen[b.String()] = true
 	}
+}
+
+func TestMain(m *testing.M) {
+	limit = 20 * time.Second // only turns a hang into a failure
+	os.Exit(m.Run())
 }
 
 // A behaviour that differs from itself says nothing of another server.

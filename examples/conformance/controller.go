@@ -52,18 +52,6 @@ var controller = []behaviour{
 		x.sawf("%v", timedOut(err))
 		_, _ = io.WriteString(w, "a")
 	}},
-	{name: "a read deadline that has passed, and is taken back", script: func(_ *run, c *conn) {
-		c.send(post("", "Content-Length: 3"))
-		c.rest()
-	}, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		rc := http.NewResponseController(w)
-		x.sawf("%v", rc.SetReadDeadline(past))
-		_, err := r.Body.Read(make([]byte, 1))
-		x.sawf("%v", timedOut(err))
-		x.sawf("%v", rc.SetReadDeadline(time.Time{}))
-		_, err = r.Body.Read(make([]byte, 1))
-		x.sawf("%v", timedOut(err))
-	}},
 	{name: "a read deadline of a request without a body, and a request after it", script: func(_ *run, c *conn) {
 		c.get("/a")
 		c.send(target("/b"))

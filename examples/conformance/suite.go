@@ -87,8 +87,8 @@ var variants = []variant{
 }
 
 // limit is how long something that has to come may take. The reference takes
-// milliseconds.
-const limit = 5 * time.Second
+// milliseconds; what differs is not to take long either, but tests can wait.
+var limit = 5 * time.Second
 
 const (
 	nativePath    = "/native-route"
@@ -494,6 +494,7 @@ func (c *conn) write(text string) {
 		// depends on it.
 		n := min(len(text), 700)
 		for i := range n {
+			_ = c.SetWriteDeadline(time.Now().Add(limit)) // for a byte: a machine may be slow
 			_, _ = io.WriteString(c.Conn, text[i:i+1])
 			if i%4 == 0 {
 				time.Sleep(10 * time.Microsecond)
