@@ -37,6 +37,8 @@ type parking struct {
 	parkings   atomic.Int64  // so far
 	unparkings atomic.Uint64 // so far
 	underWay   atomic.Int64  // connections in stateParking
+	left       atomic.Bool   // others are to follow, when there are fewer of these
+	more       chan struct{} // for parkLoop, of 1: they may
 
 	mu    sync.Mutex // guards what follows
 	conns []*parked  // by descriptor
@@ -137,6 +139,7 @@ func (s *Server) startParking() {
 		return
 	}
 	s.parking.stop = make(chan struct{})
+	s.parking.more = make(chan struct{}, 1)
 	s.parking.loops.Go(s.parkLoop)
 }
 
@@ -196,23 +199,25 @@ func (s *Server) parkLoop() {
 	for {
 		select {
 		case <-tick.C:
-			s.parkIdleConns()
-			s.endParkedConns(s.idleTimeoutOver)
-			if release.due(s.parking.parkings.Load(), s.now(), workers) {
-				releaseMemory()
-			}
+		case <-s.parking.more:
 		case <-s.parking.stop:
 			return
+		}
+		s.parkIdleConns()
+		s.endParkedConns(s.idleTimeoutOver)
+		if release.due(s.parking.parkings.Load(), s.now(), workers) {
+			releaseMemory()
 		}
 	}
 }
 
 // maxParking is how many connections are parked at the same time: each has two
-// descriptors meanwhile.
+// descriptors meanwhile. The next ones follow when half of them have been.
 const maxParking = 128
 
 func (s *Server) parkIdleConns() {
 	before := s.now() - s.ParkAfter
+	s.parking.left.Store(false)
 	s.conns.each(func(c *conn) bool {
 		if s.phases.load() != PhaseReady {
 			return false // the drain wants them as they are
@@ -227,12 +232,25 @@ func (s *Server) parkIdleConns() {
 			if c.word.CompareAndSwap(word, word&^flagPipelines) {
 				c.since.CompareAndSwap(c.since.Load(), int64(now))
 			}
-		case st == StateIdle && s.parking.underWay.Load() >= maxParking: // another time
+		case st == StateIdle && s.parking.underWay.Load() >= maxParking:
+			s.parking.left.Store(true)
+			return false
 		default:
 			s.park(c)
 		}
 		return true
 	})
+	s.parking.goOn(s.parking.underWay.Load())
+}
+
+// goOn has parkLoop go on where it has left others, now that so many are under way.
+func (p *parking) goOn(underWay int64) {
+	if underWay <= maxParking/2 && p.left.Load() {
+		select {
+		case p.more <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // park begins to park a connection, or, where fasthttp has set its own deadline over
@@ -290,7 +308,7 @@ func (s *Server) callOffParking(c *conn) {
 
 // dropParking is for who has ended a connection's parking, and not by parking it.
 func (s *Server) dropParking(c *conn) {
-	s.parking.underWay.Add(-1)
+	s.parking.goOn(s.parking.underWay.Add(-1))
 	closeFD(c.parkFD)
 }
 
@@ -300,8 +318,8 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
 		accepted: c.accepted, since: since, from: c.from, ip: c.ip, remote: c.remote.Load(),
 	}
-	s.parking.underWay.Add(-1)
 	s.conns.take(c)
+	s.parking.goOn(s.parking.underWay.Add(-1))
 	s.parking.parkings.Add(1)
 	s.parking.mu.Lock()
 	err := s.parking.add(p)
