@@ -980,7 +980,7 @@ func TestContract05WhatHasBeenReadIsServed(t *testing.T) {
 		for _, used := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s used=%v", kind, used), func(t *testing.T) {
 				took, goOn := make(chan struct{}), make(chan struct{})
-				s := &Server{HTTP: quiet(hello), LastCall: patience}
+				s := &Server{HTTP: quiet(hello), LastCall: patience, ParkAfter: time.Hour} // parked, it would be another entry
 				serve := func(a *Adopted) {
 					defer func() { _ = a.Close() }()
 					for {
