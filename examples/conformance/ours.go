@@ -31,7 +31,6 @@ var known = map[string]string{
 var knownMount = func() map[string]string {
 	m := maps.Clone(known)
 	m["life: ConnState of a connection that says nothing"] = "the http.Server gets a connection once it has said something, unless Fresh is set"
-	m["serving: a context that the BaseContext ends"] = "BaseContext is asked for HTTP/2 by itself, when the first connection has come"
 	for _, name := range []string{
 		"life: Shutdown without a connection", "life: Close cuts all", "serving: Close, then Shutdown", "serving: Close by a handler",
 		"serving: Serve twice, side by side", "serving: Serve of a listener that is closed", "serving: ServeTLS without a certificate",

@@ -216,17 +216,6 @@ var serving = []behaviour{
 		_, has := r.Context().Value(http.ServerContextKey).(*http.Server)
 		x.sawf("%v %v", r.Context().Err(), has)
 	}},
-	{name: "a context that the BaseContext ends", plain: true, server: func(x *run, s *http.Server) {
-		s.BaseContext = func(net.Listener) context.Context {
-			ctx, cancel := context.WithCancelCause(context.Background())
-			go func() { x.wait("running"); cancel(errors.New("mine")) }()
-			return ctx
-		}
-	}, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
-		x.signal("running")
-		gone(x, r)
-		_, _ = io.WriteString(w, "a")
-	}, send: get11},
 	{name: "BaseContext gets the listener", plain: true, server: func(x *run, s *http.Server) {
 		s.BaseContext = func(l net.Listener) context.Context {
 			return context.WithValue(context.Background(), key{}, l.Addr().String())

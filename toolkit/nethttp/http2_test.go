@@ -313,7 +313,7 @@ func TestHTTP2Panic(t *testing.T) {
 	if got := <-other; got != "HTTP/2.0 200 late" {
 		t.Error(got)
 	}
-	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 5 {
+	if infos := r.Conns(); len(infos) != 1 || infos[0].Requests != 4 {
 		t.Errorf("%+v", infos)
 	}
 	r.finish()
