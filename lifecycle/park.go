@@ -234,7 +234,7 @@ func (s *Server) parkIdleConns() {
 			}
 		case st == StateIdle && s.parking.underWay.Load() >= maxParking:
 			s.parking.left.Store(true)
-			return false
+			// and look on, for those whose parking is to be tried again
 		default:
 			s.park(c)
 		}

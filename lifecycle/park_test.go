@@ -527,6 +527,40 @@ func TestParkedConnectionKeepsItsPrefacesAddress(t *testing.T) {
 	}
 }
 
+// Those whose readers fasthttp has set another deadline are woken again, however many wait
+// for their places.
+func TestParkingIsTriedAgainBesideOthers(t *testing.T) {
+	const conns = 50
+	r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: time.Hour})
+	for range conns {
+		r.dial().get("/")
+	}
+	for r.Counts().Idle < conns {
+		time.Sleep(time.Millisecond)
+	}
+	if !r.canPark() {
+		t.Fatal("there is no poller")
+	}
+	r.parking.underWay.Add(maxParking) // these are not to be had
+	defer r.parking.underWay.Add(-maxParking)
+	stuck := 0
+	r.conns.each(func(c *conn) bool {
+		c.since.Store(-2 * int64(r.ParkAfter))
+		if stuck++; stuck%2 == 0 { // as if its deadline had been set over
+			fd, err := duplicate(c.Conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.parkFD = fd
+			r.parking.underWay.Add(1)
+			c.word.Store(c.word.Load()&^stateMask | uint64(stateParking))
+		}
+		return true
+	})
+	r.parkIdleConns()
+	r.untilParked(conns / 2)
+}
+
 // Who is found too slow and is about to be cut is not parked: what is parked, a cut of
 // the connection does not reach.
 func TestSlowConnectionIsNotParked(t *testing.T) {
