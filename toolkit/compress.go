@@ -20,9 +20,9 @@ const minCompressed = 1 << 10
 //
 // Streams are compressed, and flushed, with each write that fasthttp reads of them;
 // server-sent events are not, nor is what is encoded already, part of a whole (206), marked
-// Cache-Control: no-transform, or has a digest of its bytes (RFC 9530). Vary is set on all responses of these types and sizes, so that
-// caches keep both forms apart. A strong ETag becomes a weak one, as the bytes are others (section
-// 8.8.1), and Accept-Ranges is dropped.
+// Cache-Control: no-transform, or has a digest of its bytes (RFC 9530). Vary is set on all
+// responses of these types and sizes, so that caches keep both forms apart. A strong ETag
+// becomes a weak one, as the bytes are others (section 8.8.1), and Accept-Ranges is dropped.
 //
 // A page that has a secret in it, beside text that others can choose, should not be
 // compressed: its size gives the secret away (http://breachattack.com).

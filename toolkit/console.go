@@ -13,9 +13,10 @@ import (
 
 // Console has the log written for people, from level info on, in place of Logger: a line
 // each with the time of day. On a terminal it is in colour, unless NO_COLOR is set, and
-// while the server drains a last line shows how far that is: the time left, how many connections have been
-// told, are busy, idle, hijacked and parked, and what has been awaited for longest, as far as
-// that fits. What else writes to a terminal meanwhile should do so by Server.Logger.
+// while the server drains a last line shows how far that is: the time left, how many
+// connections have been told, are busy, idle, hijacked and parked, and what has been awaited
+// for longest, as far as that fits. What else writes to a terminal meanwhile should do so by
+// Server.Logger.
 func (b *Builder) Console(f *os.File) *Builder {
 	// Windows' own console would show escape sequences as they are.
 	terminal := isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" && runtime.GOOS != "windows"

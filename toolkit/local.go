@@ -19,9 +19,10 @@ import (
 //     that proxies add, no HTTP/1.0 and no Connection: close, which nginx sends unless told otherwise.
 //
 // A proxy on this machine may leave no sign: one that sends the Host which its client has
-// sent, or the server's own address, in HTTP/1.1, over connections that it keeps, and no X-Forwarded-For. That
-// is what nginx does by default from 1.29.7 on, and HAProxy without "option forwardfor". Have it add
-// that header or not forward the path, or use another guard, such as one that asks for a password.
+// sent, or the server's own address, in HTTP/1.1, over connections that it keeps, and no
+// X-Forwarded-For. That is what nginx does by default from 1.29.7 on, and HAProxy without
+// "option forwardfor". Have it add that header or not forward the path, or use another guard,
+// such as one that asks for a password.
 func LocalOnly(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		if sign := elsewhere(ctx); sign != "" {

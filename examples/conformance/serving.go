@@ -210,7 +210,7 @@ var serving = []behaviour{
 		addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 		x.sawf("%v", ok && addr.String() == x.addr)
 	}},
-	{name: "a ConnContext that returns nil", logs: true, plain: true, server: func(_ *run, s *http.Server) {
+	{name: "a ConnContext that drops what was there", logs: true, plain: true, server: func(_ *run, s *http.Server) {
 		s.ConnContext = func(context.Context, net.Conn) context.Context { return context.TODO() }
 	}, send: get11, serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
 		_, has := r.Context().Value(http.ServerContextKey).(*http.Server)

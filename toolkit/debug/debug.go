@@ -16,8 +16,8 @@
 // second, until for ten minutes nobody has looked: that is the plot's past. A page that is
 // open gets an event a second, and in the drain five: with the counts and some rows of the
 // table, never all of it. For that the server walks over its connections, and holds and puts
-// in order no more of them than it sends. Events come less often where all that look would together take
-// more than a twentieth of a CPU.
+// in order no more of them than it sends. Events come less often where all that look would
+// together take more than a twentieth of a CPU.
 //
 // Of 100,000 connections, an event with fifty rows is 8 kB and takes 12 ms of CPU time and
 // 40 kB of memory, in any order, and 70 ms where each address is looked at, for a filter or the

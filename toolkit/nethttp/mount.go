@@ -46,8 +46,8 @@
 // Handlers see what they see in net/http, with these differences: a request on a connection
 // that has asked for nothing but native routes so far has to please fasthttp too, which
 // refuses some that net/http reads (make conformance lists them; the words are
-// net/http's: see AnswerError); the http.ResponseWriter is a Response; a connection that is hijacked is not the
-// *net.TCPConn or *tls.Conn itself, which NetConn returns.
+// net/http's: see AnswerError); the http.ResponseWriter is a Response; a connection that
+// is hijacked is not the *net.TCPConn or *tls.Conn itself, which NetConn returns.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
