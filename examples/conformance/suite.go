@@ -140,9 +140,10 @@ func (b *behaviour) transcript(c *contender, v variant) string {
 		b.server(x, s)
 	}
 	x.server = c.serve(s, x.native)
+	overTLS := s.TLSConfig != nil // a script may serve once more, which sets it
 	go func() {
 		defer close(x.served)
-		if s.TLSConfig != nil {
+		if overTLS {
 			x.serveErr = x.server.ServeTLS(l, "", "")
 		} else {
 			x.serveErr = x.server.Serve(l)
