@@ -626,11 +626,14 @@ func (s *Server) Conns() []ConnInfo {
 func (s *Server) Counts() Counts {
 	s.init()
 	s.sweepKept(s.kept.len())
+	open := int(s.conns.open.Load())
 	var n Counts
 	s.conns.each(func(c *conn) bool {
 		n.Add(c.state())
 		return true
 	})
-	n.Parked = s.parking.len()
+	if s.ParkAfter > 0 { // one that changes places is in neither for a moment, or was seen already
+		n.Parked = max(0, open-n.Total())
+	}
 	return n
 }

@@ -104,12 +104,6 @@ func (p *parking) at(fd int) *parked {
 	return p.conns[fd]
 }
 
-func (p *parking) len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.count
-}
-
 // all returns the connections in the set, some of which may have left it by the time
 // they are looked at.
 func (p *parking) all() []*parked {

@@ -35,7 +35,7 @@ func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, history []byte) {
 		h := quiet(hello)
 		h.Concurrency = modelLimit
-		s := &Server{HTTP: h}
+		s := &Server{HTTP: h, ParkAfter: time.Hour}
 		s.init()
 		s.takeLimits()
 		if !s.canPark() {
