@@ -296,7 +296,7 @@ function tiles() {
   for (const b of box.children) {
     const s = b.dataset.state;
     b.querySelector('b').textContent = (s === 'all' ? all : c[s]).toLocaleString('en');
-    b.setAttribute('aria-pressed', s !== 'all' && query.states.has(s));
+    if (s !== 'all') b.setAttribute('aria-pressed', query.states.has(s));
   }
 }
 
@@ -326,21 +326,27 @@ const columns = [
 const rows = new Map(); // by ID
 
 function head() {
-  const tr = document.querySelector('thead tr');
-  tr.replaceChildren(...columns.map(([key, title, , kind, hint]) => {
-    const sorted = key === query.sort.replace('-', '');
-    const th = make('th', { class: kind && kind.replace('quiet', ''), title: hint, 'aria-sort': sorted ? (query.sort[0] === '-' ? 'descending' : 'ascending') : false, scope: 'col' });
+  document.querySelector('thead tr').replaceChildren(...columns.map(([key, title, , kind, hint]) => {
     const b = make('button', { type: 'button', 'data-sort': key }, title);
     b.onclick = () => {
       // Of numbers, the large ones first.
       const down = ['since', 'age', 'requests'].includes(key);
       query.sort = query.sort === (down ? '-' + key : key) ? (down ? key : '-' + key) : (down ? '-' + key : key);
-      head();
+      sorted();
       connect();
     };
-    th.append(b);
-    return th;
+    return make('th', { class: kind && kind.replace('quiet', ''), title: hint, scope: 'col' }, b);
   }));
+  sorted();
+}
+
+// sorted says by which column the rows are in order. The buttons stay, and so does the focus.
+function sorted() {
+  for (const b of document.querySelectorAll('th button')) {
+    const th = b.parentElement;
+    if (b.dataset.sort !== query.sort.replace('-', '')) th.removeAttribute('aria-sort');
+    else th.setAttribute('aria-sort', query.sort[0] === '-' ? 'descending' : 'ascending');
+  }
 }
 
 function table() {
