@@ -31,7 +31,9 @@
 //	lastcall_phase                            1 for the phase the server is in, else 0
 //	lastcall_phase_seconds                    how long it has been in each
 //	lastcall_drain_deadline_timestamp_seconds when the drain will be ended by force, while there is one
-//	lastcall_drain_connections_total          by what became of them in the drain: accepted, told, last_called, cut
+//	lastcall_drain_connections_accepted_total since it began
+//	lastcall_drain_connections_closed_total   by how the drain closed them: last_called, with nothing pending, or cut
+//	lastcall_drain_responses_told_total       that told their clients to close the connection
 //	lastcall_hook_duration_seconds            of the hooks that have run, by stage and name
 //	lastcall_hook_failures_total              as these
 //

@@ -213,7 +213,9 @@ func TestScrapeUnderLoadAndInTheDrain(t *testing.T) {
 	wantLines(t, lines,
 		`lastcall_phase{phase="ready"} 0`, `lastcall_phase{phase="draining"} 1`,
 		`lastcall_hook_failures_total{name="leave",stage="drain"} 0`,
-		`lastcall_drain_connections_total{how="accepted"} 1`)
+		`lastcall_drain_connections_accepted_total 1`,
+		`lastcall_drain_connections_closed_total{how="last_called"} 0`,
+		`lastcall_drain_connections_closed_total{how="cut"} 0`)
 	for _, name := range []string{"lastcall_drain_deadline_timestamp_seconds", `lastcall_phase_seconds{phase="draining"}`, `lastcall_hook_duration_seconds{name="leave",stage="drain"}`} {
 		if len(named(lines, name)) != 1 {
 			t.Errorf("no %s", name)
@@ -236,14 +238,20 @@ func TestIntoAfterTheEnd(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	fail := func(context.Context) error { return errors.New("no") }
 	r := servertest.Run(t, servertest.Loopback().With(metrics.Into(registry)).
-		PreExit("twice", fail).PreExit("twice", fail).PreExit("bad\xff", func(context.Context) error { return nil }))
-	r.Drain()
+		PreExit("twice", fail).PreExit("twice", fail).PreExit("bad\xff", func(context.Context) error { return nil }).
+		Get("/end", func(ctx *fasthttp.RequestCtx) { toolkit.FromRequest(ctx).Drain() }))
+	r.Dial().Get("/unknown") // and is idle
+	r.Dial().Get("/end")
 	if err := r.Wait(); err == nil {
 		t.Error("no error")
 	}
 	lines := gather(t, registry)
 	wantLines(t, lines,
 		`lastcall_phase{phase="stopped"} 1`,
+		`lastcall_drain_connections_accepted_total 0`,
+		`lastcall_drain_connections_closed_total{how="last_called"} 1`,
+		`lastcall_drain_connections_closed_total{how="cut"} 0`,
+		`lastcall_drain_responses_told_total 1`,
 		`lastcall_hook_failures_total{name="twice",stage="exit"} 2`,
 		`lastcall_hook_failures_total{name="bad`+"\uFFFD"+`",stage="exit"} 0`)
 	var spent int
