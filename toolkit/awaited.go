@@ -160,22 +160,17 @@ func (s *Server) timeLeft() (left time.Duration, until string, ok bool) {
 	return max(0, left+s.AbortTimeout), "the cut", true
 }
 
-// progress is a drain in one line, for a terminal.
+// progress is a drain in one line, for a terminal. What a line of the log says each second
+// anyway comes last, as many have but 80 columns.
 func (s *Server) progress() string {
 	a, phase := s.findAwaited(), s.Phase()
 	parts := []string{phase.String()}
 	if left, until, ok := s.timeLeft(); ok {
-		parts[0] += fmt.Sprintf(", %.1fs until %s", left.Seconds(), until)
+		parts[0] += fmt.Sprintf(", %s in %.1fs", until, left.Seconds())
 	}
 	if phase == lifecycle.PhaseDraining { // later there are no connections
-		counts := fmt.Sprintf("told %d, %d busy, %d idle", s.Report().Told, a.Active, a.New+a.Idle)
-		if a.Hijacked > 0 {
-			counts += fmt.Sprintf(", %d hijacked", a.Hijacked)
-		}
-		if a.Parked > 0 {
-			counts += fmt.Sprintf(", %d parked", a.Parked)
-		}
-		parts = append(parts, counts)
+		parts = append(parts, fmt.Sprintf("told %d, %d busy, %d idle, %d hijacked, %d parked",
+			s.Report().Told, a.Active, a.New+a.Idle, a.Hijacked, a.Parked))
 	}
 	switch {
 	case len(a.oldest) > 0 && (len(a.work) == 0 || isBusy(a.oldest[0].State)):

@@ -162,7 +162,7 @@ func TestConsoleOnATerminal(t *testing.T) {
 		r.Drain()
 		time.Sleep(3250 * time.Millisecond)
 		busyAt := len(c.text())
-		if last := lastLine(c.text()); last != "draining, 26.8s until the deadline | told 0, 1 busy, 1 idle | GET / of "+busy.LocalAddr().String()+" active for 3.2s" {
+		if last := lastLine(c.text()); last != "draining, the deadline in 26.8s | told 0, 1 busy, 1 idle, 0 hijacked, 0 parked | GET / of "+busy.LocalAddr().String()+" active for 3.2s" {
 			t.Errorf("last line %q", last)
 		}
 		idle.get("/log")
@@ -170,9 +170,9 @@ func TestConsoleOnATerminal(t *testing.T) {
 		if !strings.HasPrefix(text, eraseLine) || !strings.Contains(text, "INF a line") || lastLine(text) != lastLine(c.text()[:busyAt]) {
 			t.Errorf("a line of the log beside the last one: %q", text)
 		}
-		wide.Store(40)
+		wide.Store(80)
 		time.Sleep(redrawInterval)
-		if last := lastLine(c.text()); last != "draining, 26.7s until the deadline | to…" {
+		if last := lastLine(c.text()); last != "draining, the deadline in 26.7s | told 1, 1 busy, 0 idle, 0 hijacked, 0 parked …" {
 			t.Errorf("last line of a narrow terminal: %q", last)
 		}
 		close(g.release)

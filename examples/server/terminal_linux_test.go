@@ -79,7 +79,7 @@ func TestTerminal(t *testing.T) {
 	p.awaitRoute("GET /slow")
 	p.signal(syscall.SIGINT)
 	p.until("shown", func() bool {
-		return strings.Contains(shown.String(), "until the deadline | told 0, 1 busy, 0 idle | GET /slow of a connection active for")
+		return strings.Contains(shown.String(), "s | told 0, 1 busy, 0 idle, 0 hijacked, 0 parked | GET /slow of a connection active for")
 	})
 	c.response().want(t, 200, "done")
 	p.wantExit(0)
