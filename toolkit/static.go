@@ -22,7 +22,8 @@ import (
 
 // Static serves the files of a directory, and of those in it, below a prefix such as
 // "/assets" or "/", for GET and HEAD. It does so with fasthttp's file server, so that large files go
-// out by sendfile, and ranges are served.
+// out by sendfile. Of a Range with one range that is served; one with several is answered with the
+// whole file (RFC 9110, section 14.2).
 //
 // A directory is its index.html; one without is not found, as is what is not a regular file, or
 // has a name that begins with a dot, /.well-known aside. Symbolic links are followed as long as

@@ -254,6 +254,18 @@ func TestStaticAsNetHTTP(t *testing.T) {
 	r.finish()
 }
 
+// Who asks for several ranges gets all, which RFC 9110, section 14.2, allows.
+func TestStaticSeveralRanges(t *testing.T) {
+	c := run(t, loopback().Static("/", site(t))).dial()
+	for _, path := range []string{"/app.js", "/large.bin"} {
+		whole := c.get(path)
+		got := c.do("GET", path, "Range", "bytes=0-1,3-4")
+		if got.StatusCode != 200 || got.text != whole.text || len(whole.text) < 5 {
+			t.Errorf("%s: %s, %d of %d bytes", path, got.Status, len(got.text), len(whole.text))
+		}
+	}
+}
+
 func TestStaticTypesAndCaching(t *testing.T) {
 	dir := site(t)
 	for name, want := range map[string]string{
