@@ -158,13 +158,11 @@ func lower(text []byte) []byte {
 	return text
 }
 
-// rows walks over the connections. It returns the first of those that match, how many
-// match, and how many there are in each state. No more are held, or put in order, than are
-// returned.
-func (q query) rows(each iter.Seq[lifecycle.OpenConn]) (infos []lifecycle.ConnInfo, matching int, counts lifecycle.Counts) {
+// rows walks over the connections. It returns the first of those that match, and how many
+// match. No more are held, or put in order, than are returned.
+func (q query) rows(each iter.Seq[lifecycle.OpenConn]) (infos []lifecycle.ConnInfo, matching int) {
 	first, spare := make([]*row, 0, q.limit+1), new(row)
 	for c := range each {
-		counts.Add(c.State)
 		if q.states != nil && !slices.Contains(q.states, c.State) || !q.read(spare, &c) {
 			continue
 		}
@@ -187,5 +185,5 @@ func (q query) rows(each iter.Seq[lifecycle.OpenConn]) (infos []lifecycle.ConnIn
 			matching--
 		}
 	}
-	return infos, matching, counts
+	return infos, matching
 }

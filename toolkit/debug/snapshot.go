@@ -104,7 +104,8 @@ func (v *view) snapshot(q query, past time.Time) *snapshot {
 		snap.Starving = err.Error()
 	}
 	snap.InFlight.Now, snap.InFlight.Refused = s.InFlight()
-	snap.Conns, snap.Of, snap.Counts = q.rows(s.EachConn)
+	snap.Counts = s.Counts() // a walk may miss those that are being parked
+	snap.Conns, snap.Of = q.rows(s.EachConn)
 	snap.took = time.Since(began)
 	return snap
 }
