@@ -19,7 +19,7 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "`address` to listen on")
-	took := flag.Duration("took", 100*time.Millisecond, "how long a job takes")
+	took := flag.Duration("took", 500*time.Millisecond, "how long a job takes")
 	drain := flag.Duration("drain-timeout", 10*time.Second, "how long those under way may take")
 	flag.Parse()
 	j := &jobs{took: *took, slots: make(chan struct{}, atATime)}
