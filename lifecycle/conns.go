@@ -212,6 +212,17 @@ func (c *conn) to(st ConnState, now time.Duration) (from ConnState) {
 	}
 }
 
+// leaveTable is to(StateClosed), save of a connection that is to be parked: that one is
+// to be seen until it is.
+func (c *conn) leaveTable(now time.Duration) (from ConnState) {
+	for word := c.word.Load(); stateOf(word) == stateParking; word = c.word.Load() {
+		if c.word.CompareAndSwap(word, word&^stateMask|uint64(stateLeaving)) {
+			return stateParking
+		}
+	}
+	return c.to(StateClosed, now)
+}
+
 // end ends the connection if it is new or idle and has nothing pending, so that
 // no request is lost. It reports whether that is done; where it has to wake the
 // connection's reader by a deadline, it is never sure, and wants to be called
@@ -513,7 +524,7 @@ func (s *Server) endSilent(c *conn) {
 
 func (s *Server) removeConn(c *conn) {
 	since := time.Duration(c.since.Load())
-	from := c.to(StateClosed, s.now())
+	from := c.leaveTable(s.now())
 	if from == StateClosed {
 		return
 	}
@@ -587,8 +598,9 @@ func (o OpenConn) AppendRoute(b []byte) []byte {
 }
 
 // EachConn calls yield for each open connection, in no order, until it returns false. It
-// may miss those that come and go meanwhile. It costs some nanoseconds a connection, and
-// holds none of them up: it is for those who look for a few among many.
+// may miss those that come or go meanwhile, or are parked no longer, and yields one twice that is
+// parked meanwhile: Counts does neither. It costs some nanoseconds a connection, and holds none
+// of them up: it is for those who look for a few among many.
 func (s *Server) EachConn(yield func(OpenConn) bool) {
 	s.init()
 	s.sweepKept(s.kept.len())
@@ -618,8 +630,8 @@ func (s *Server) Conns() []ConnInfo {
 			infos = append(infos, info)
 		}
 	}
-	slices.SortFunc(infos, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
-	return infos
+	slices.SortStableFunc(infos, func(a, b ConnInfo) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(infos, func(a, b ConnInfo) bool { return a.ID == b.ID })
 }
 
 // Counts returns how many connections are in each state.

@@ -312,11 +312,12 @@ func (s *Server) enterParked(c *conn, since time.Duration) {
 		fd: c.parkFD, id: c.id, requests: c.word.Load() / oneRequest,
 		accepted: c.accepted, since: since, from: c.from, ip: c.ip, remote: c.remote.Load(),
 	}
-	s.conns.take(c)
 	s.parking.goOn(s.parking.underWay.Add(-1))
 	s.parking.parkings.Add(1)
 	s.parking.mu.Lock()
 	err := s.parking.add(p)
+	s.conns.take(c) // while it cannot be resumed
+	c.to(StateClosed, s.now())
 	s.parking.mu.Unlock()
 	if err != nil {
 		s.giveUpParking(err)

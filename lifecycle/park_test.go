@@ -298,6 +298,25 @@ func TestParkingLosesNothingInADrain(t *testing.T) {
 	}
 }
 
+// Whoever looks at connections that are being parked misses none, and a snapshot has each once.
+func TestParkingIsSeen(t *testing.T) {
+	const n = 300
+	r := runTCP(t, &Server{HTTP: quiet(hello), ParkAfter: 20 * time.Millisecond})
+	for range n {
+		r.dial().get("/")
+	}
+	for parked := 0; parked < n; {
+		parked = r.Counts().Parked
+		seen := map[uint64]bool{}
+		for c := range r.EachConn {
+			seen[c.ID] = true
+		}
+		if conns := r.Conns(); len(seen) != n || len(conns) != n {
+			t.Fatalf("%d of %d connections are seen, and %d in a snapshot", len(seen), n, len(conns))
+		}
+	}
+}
+
 // Whatever becomes parked when the drain has looked is still ended.
 func TestDrainMissesNoParking(t *testing.T) {
 	t.Run("one", func(t *testing.T) {

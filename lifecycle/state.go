@@ -19,6 +19,7 @@ const (
 	stateEnding  // it has been sent a FIN: nothing that it sends can be answered
 	stateParking // its reader is being woken, to be parked, unless a request comes first
 	stateRefused // one too many: its first byte is answered with a refusal
+	stateLeaving // fasthttp has let go of it, and it is about to be parked
 )
 
 var stateNames = [...]string{"new", "active", "idle", "parked", "hijacked", "closed"}
