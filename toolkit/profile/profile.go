@@ -36,7 +36,7 @@ import (
 //
 // They are for clients on this machine, or for whom guards let through: a profile costs
 // CPU time and tells of the program's inside. All are of the kind of
-// toolkit.Builder.Probe.
+// toolkit.Builder.Probe. A toolkit.Timeout does not end those that last.
 func At(under string, guards ...toolkit.Middleware) toolkit.Extension {
 	return func(b *toolkit.Builder) error {
 		if !strings.HasPrefix(under, "/") || strings.HasSuffix(under, "/") {
@@ -44,8 +44,8 @@ func At(under string, guards ...toolkit.Middleware) toolkit.Extension {
 		}
 		guard, profiles := toolkit.Guard(guards...), slices.DeleteFunc(pprof.Profiles(), unservable)
 		b.Probe(under+"/", guard(index(profiles)))
-		b.Probe(under+"/profile", guard(cpu))
-		b.Probe(under+"/trace", guard(execution))
+		b.Probe(under+"/profile", guard(lasting(cpu)))
+		b.Probe(under+"/trace", guard(lasting(execution)))
 		for _, p := range profiles {
 			b.Probe(under+"/"+p.Name(), guard(named(p)))
 		}
@@ -92,6 +92,9 @@ func record(ctx *fasthttp.RequestCtx, name string, seconds float64, start func()
 
 // longest is how long one may ask for.
 const longest = time.Hour
+
+// lasting takes the place of a Timeout around all routes, which is for those of clients.
+var lasting = toolkit.Timeout(2*longest, "")
 
 // wait waits for d, or less: see the package.
 func wait(ctx *fasthttp.RequestCtx, d time.Duration) {

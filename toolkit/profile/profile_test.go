@@ -104,6 +104,15 @@ func TestGuards(t *testing.T) {
 	}
 }
 
+// How long a request may take is not said of profiles.
+func TestTimeout(t *testing.T) {
+	c := servertest.Run(t, loopback().Use(toolkit.Timeout(10*time.Millisecond, "too late"))).Dial()
+	wantCPU(t, c.Get("/debug/pprof/profile?seconds=.2"))
+	if resp := c.Get("/debug/pprof/trace?seconds=.1"); resp.StatusCode != 200 || !strings.HasPrefix(resp.Text, "go 1.") {
+		t.Errorf("trace: %s %.20q", resp.Status, resp.Text)
+	}
+}
+
 // The begin of the drain ends a long profile, which arrives all the same.
 func TestDrainEndsProfile(t *testing.T) {
 	r := servertest.Run(t, loopback().DrainTimeout(0))
