@@ -131,10 +131,13 @@ func (c *collector) collectLife(ch sink, now time.Time) {
 	if deadline, ok := c.server.DrainDeadline(); ok {
 		ch.gauge(drainDeadline, float64(deadline.UnixNano())/1e9)
 	}
-	ch.counter(drainAccepted, uint64(report.Accepted))                //nolint:gosec // counts up from 0
-	ch.counter(drainTold, uint64(report.Told))                        //nolint:gosec // as this, and the next one
-	ch.counter(drainClosed, uint64(report.LastCalled), "last_called") //nolint:gosec
-	ch.counter(drainClosed, uint64(len(report.Cut)), "cut")
+	count := func(d *prometheus.Desc, n int64, labels ...string) {
+		ch.counter(d, uint64(n), labels...) //nolint:gosec // counts up from 0
+	}
+	count(drainAccepted, report.Accepted)
+	count(drainClosed, report.LastCalled, "last_called")
+	count(drainClosed, int64(len(report.Cut)), "cut")
+	count(drainTold, report.Told)
 	collectHooks(ch, report.Hooks)
 }
 
