@@ -239,11 +239,12 @@ func (c *client) lose(what, ended string) {
 func (c *client) requests() bool {
 	in := bufio.NewReader(c.conn)
 	for n := 1; ; n += c.Depth {
-		if ended(c.raw, n > 1) { // before the first response, TLS sends session tickets
+		c.request = n
+		c.socket.look(n > 1) // before the first response, TLS sends session tickets
+		err := c.send()
+		if errors.Is(err, errEnded) {
 			return false
 		}
-		c.request = n
-		err := c.send()
 		for i := 0; i < c.Depth && err == nil; i++ {
 			var told bool
 			if told, err = c.receive(in); err == nil {
@@ -284,7 +285,7 @@ func (c *client) send() error {
 		first /= 2
 	}
 	_, err := c.Write(message[:first])
-	if c.late = sentAfterEnd(c.raw, first); c.late || err != nil || first == len(message) {
+	if c.late = sentAfterEnd(c.socket.raw, first); c.late || err != nil || first == len(message) {
 		return err
 	}
 	time.Sleep(orDefault(c.Gap, time.Millisecond))

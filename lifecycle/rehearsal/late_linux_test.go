@@ -68,8 +68,8 @@ func TestARequestThatIsSentAfterTheEnd(t *testing.T) {
 			}
 			awaitTicks(t, near)
 			r := &round{timeout: DefaultTimeout}
-			c := &client{round: r, group: Plan{}.group(Clients{Kind: test.kind, Count: 1, Body: 100, Gap: time.Nanosecond}), conn: &conn{raw: near}}
-			c.Conn = &busy{near, func() {
+			c := &client{round: r, group: Plan{}.group(Clients{Kind: test.kind, Count: 1, Body: 100, Gap: time.Nanosecond}), conn: &conn{socket: &socket{raw: near}}}
+			c.socket.Conn = &busy{near, func() {
 				if test.before != nil {
 					test.before(server)
 					awaitEnd(t, near)
@@ -80,6 +80,7 @@ func TestARequestThatIsSentAfterTheEnd(t *testing.T) {
 				}
 				awaitEnd(t, near)
 			}}
+			c.Conn = c.socket
 			if c.requests() {
 				t.Error("it goes on")
 			}
