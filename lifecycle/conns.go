@@ -443,6 +443,9 @@ func (s *Server) rest(c *conn, now time.Duration) {
 		c.dropTail()
 	}
 	c.rest(now)
+	if c.input == nil && s.phases.load() == PhaseDraining {
+		c.noteTaken() // its reader is here, so that nothing else is to come of that: see hears
+	}
 	s.noticeIdle()
 }
 
