@@ -19,8 +19,8 @@ import (
 type ConnInfo struct {
 	ID       uint64        `json:"id"`                // counts the server's connections from 1
 	State    ConnState     `json:"state"`             //
-	Remote   string        `json:"remote"`            // the client's address
-	Local    string        `json:"local"`             // the address that it was accepted on
+	Remote   string        `json:"remote"`            // the client's address, or "" before it is known; see Server.Listeners
+	Local    string        `json:"local"`             // the address that it was accepted on, as well
 	Route    string        `json:"route,omitempty"`   // method and path, cut at 64 bytes, of the request under way
 	Requests uint64        `json:"requests"`          // that were begun so far
 	Age      time.Duration `json:"age_ns"`            // since it was accepted
@@ -454,6 +454,9 @@ func (s *Server) rest(c *conn, now time.Duration) {
 		c.dropTail()
 	}
 	c.rest(now)
+	if c.input == nil && s.phases.load() == PhaseDraining {
+		c.noteTaken() // its reader is here, so that nothing else is to come of that: see hears
+	}
 	s.noticeIdle()
 }
 
@@ -575,7 +578,9 @@ func (o OpenConn) Info() (info ConnInfo, open bool) {
 		info.Local, info.Remote, open = o.s.parkedAddrs(o.parked)
 		return info, open
 	}
-	info.Remote, info.Local = addrString(o.conn.remoteAddr()), addrString(o.conn.LocalAddr())
+	if o.conn.tellsAddrs() {
+		info.Remote, info.Local = addrString(o.conn.remoteAddr()), addrString(o.conn.LocalAddr())
+	}
 	info.Route = o.conn.currentRoute()
 	return info, o.conn.state() != StateClosed
 }
@@ -586,7 +591,7 @@ func (o OpenConn) AppendRemote(b []byte) []byte {
 	if o.parked != nil {
 		return append(b, o.s.parkedRemote(o.parked)...)
 	}
-	return appendAddr(b, o.conn.remoteAddr())
+	return appendAddr(b, o.conn.knownRemote())
 }
 
 // AppendRoute appends to b the route, as Info has it.

@@ -977,9 +977,10 @@ func (c *client) wantNo200(save ...string) {
 // request yet while the reader waits for a CPU: here until it is told to go on.
 func TestContract05WhatHasBeenReadIsServed(t *testing.T) {
 	for _, kind := range []string{"tcp", "tls"} {
-		for _, used := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s used=%v", kind, used), func(t *testing.T) {
-				took, goOn := make(chan struct{}), make(chan struct{})
+		for _, when := range []string{"new", "used", "used in the drain"} {
+			t.Run(kind+" "+when, func(t *testing.T) {
+				used, late := when != "new", when == "used in the drain"
+				took, goOn, looked := make(chan struct{}), make(chan struct{}), make(chan struct{})
 				s := &Server{HTTP: quiet(hello), LastCall: patience, ParkAfter: time.Hour} // parked, it would be another entry
 				serve := func(a *Adopted) {
 					defer func() { _ = a.Close() }()
@@ -995,8 +996,12 @@ func TestContract05WhatHasBeenReadIsServed(t *testing.T) {
 						if !a.Active(false) || !a.Enter("GET", "/") {
 							return
 						}
-						_, _ = a.Conn().Write([]byte{'a'})
 						last := a.Last()
+						if b[0] == 'F' && late { // it has not said that it is the last one
+							s.Drain()
+							<-looked
+						}
+						_, _ = a.Conn().Write([]byte{'a'})
 						a.Leave()
 						if last {
 							return
@@ -1010,8 +1015,23 @@ func TestContract05WhatHasBeenReadIsServed(t *testing.T) {
 					t.Skip("the kernel does not say what has been taken")
 				}
 				c := r.dial()
-				if used {
+				if late {
+					other := r.dial()
+					other.send("O")
+					_, _ = other.r.ReadByte()
+					entry := r.entryOf(other)
+					for entry.state() != StateIdle {
+						time.Sleep(time.Millisecond)
+					}
 					c.send("F")
+					for entry.seen.Load() == 0 || r.Phase() < PhaseDraining { // the drain has not looked yet
+						time.Sleep(time.Millisecond)
+					}
+					close(looked)
+				} else if used {
+					c.send("F")
+				}
+				if used {
 					if b, err := c.r.ReadByte(); err != nil || b != 'a' {
 						t.Fatal(b, err)
 					}
@@ -1025,7 +1045,7 @@ func TestContract05WhatHasBeenReadIsServed(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				r.Drain()
-				for entry.seen.Load() == 0 { // the drain has not looked at it
+				for !late && entry.seen.Load() == 0 { // the drain has not looked at it
 					time.Sleep(time.Millisecond)
 				}
 				c.send("L")

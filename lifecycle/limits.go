@@ -89,12 +89,13 @@ func (l *limits) admit() bool {
 }
 
 // admitIP counts a connection among its network's, unless it is one too many there.
-// Where nobody counts, ip is nil.
-func (l *limits) admitIP(client net.Addr) (ip *ipConns, ok bool) {
+// Where nobody counts, ip is nil, and the connection is not asked for its address: one of
+// a listener handed in may have to read that from its client first.
+func (l *limits) admitIP(c *conn) (ip *ipConns, ok bool) {
 	if l.perIP <= 0 {
 		return nil, true
 	}
-	network, ok := networkOf(client)
+	network, ok := networkOf(c.remoteAddr())
 	if !ok {
 		return nil, true
 	}
@@ -147,10 +148,10 @@ func networkOf(a net.Addr) (netip.Prefix, bool) {
 
 // admitClient is for when a connection's client is known.
 func (s *Server) admitClient(c *conn) {
-	ip, ok := s.limits.admitIP(c.remoteAddr())
+	ip, ok := s.limits.admitIP(c)
 	if !ok {
 		s.sweepKept(refusedSweep)
-		ip, ok = s.limits.admitIP(c.remoteAddr())
+		ip, ok = s.limits.admitIP(c)
 	}
 	if !ok {
 		s.limits.release(nil)
@@ -167,7 +168,7 @@ func (s *Server) beginRefusal(c *conn, why refusalReason) {
 	c.refused = why
 	s.limits.refusing.Add(1)
 	c.word.CompareAndSwap(uint64(StateNew), uint64(stateRefused)) // unless the drain has ended it
-	s.noteRefused(why, c.remoteAddr())
+	s.noteRefused(why, c.knownRemote())
 }
 
 // refuse answers the first byte of a refused connection, and closes it. What follows

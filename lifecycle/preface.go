@@ -85,6 +85,19 @@ func (c *conn) remoteAddr() net.Addr {
 	return c.RemoteAddr()
 }
 
+// tellsAddrs reports whether the connection's addresses can be asked for without a wait.
+// One of a listener handed in may have to read them from its client first, as those of
+// the PROXY protocol: it has once a request has begun.
+func (c *conn) tellsAddrs() bool { return rawConn(c.Conn) != nil || c.word.Load() >= oneRequest }
+
+// knownRemote is the client's address, nil while that is not known.
+func (c *conn) knownRemote() net.Addr {
+	if !c.tellsAddrs() {
+		return nil
+	}
+	return c.remoteAddr()
+}
+
 // showRemote has fasthttp say the address of the connection's preface.
 func (c *conn) showRemote(ctx *fasthttp.RequestCtx) {
 	if remote := c.remote.Load(); remote != nil {

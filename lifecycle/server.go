@@ -71,7 +71,9 @@ type Server struct {
 	// *net.TCPListener or *net.UnixListener ends, what waits in its queue is still
 	// served; of another kind, as tls.NewListener makes it, the queue cannot be known.
 	// Addrs, with HTTP.TLSConfig for TLS, makes what ends best. A slice that is empty, but
-	// not nil, says that there are none yet: ServeListener will bring them.
+	// not nil, says that there are none yet: ServeListener will bring them. A connection
+	// that is no socket is asked for its addresses, which it may have to read from its
+	// client, once that has sent a request; HTTP.MaxConnsPerIP asks as it is accepted.
 	Listeners []net.Listener
 
 	// ParkAfter is how long a connection may be idle before it is parked, up to half

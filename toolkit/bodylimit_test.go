@@ -76,6 +76,19 @@ func TestGroupMaxBodySize(t *testing.T) {
 	}
 }
 
+// A route for any method has its limit for those, too, that no route names.
+func TestGroupMaxBodySizeOfAnyMethod(t *testing.T) {
+	r := run(t, loopback().Group("", func(g *Group) { g.MaxBodySize(10).Any("/any", readBody) }))
+	for size, want := range map[int]int{10: 200, 11: 413} {
+		c := r.dial()
+		c.send(fmt.Sprintf("MKCOL /any HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)))
+		if got := c.reply("MKCOL"); got.StatusCode != want {
+			t.Errorf("%d bytes: %v, want %d", size, got, want)
+		}
+	}
+	r.finish()
+}
+
 // The refusal comes before the body has, and arrives though its client goes on sending.
 func TestGroupMaxBodySizeRefusesEarly(t *testing.T) {
 	r := run(t, loopback().Group("", func(g *Group) { g.MaxBodySize(10).Post("/small", readBody) }))

@@ -91,6 +91,8 @@ func TestNetHTTPRoutes(t *testing.T) {
 			{"DELETE", "/any", "200 any", ""},
 			{"PROPFIND", "/dav", "200 dav", ""},
 			{"PROPFIND", "/users/1", `200 net PROPFIND /users/1 "" <nil>`, ""},
+			{"MKCOL", "/users/1", `200 net MKCOL /users/1 "" <nil>`, ""}, // which no route names
+			{"MKCOL", "/any", "200 any", ""},
 			{"GET", "http://t/users/1", "200 one user", ""},
 			{"PUT", "http://t/users/1", `200 net PUT http://t/users/1 "" <nil>`, ""},
 			{"GET", "/livez", "200 ok\n", ""},

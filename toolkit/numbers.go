@@ -12,12 +12,13 @@ import (
 // choosing, before there is a request to be handled: each route has a number, which its
 // handler in the table says by the status code that it sets on a probe.
 type numbers struct {
-	table  *router.Router
-	probes sync.Pool // of *fasthttp.RequestCtx
+	table   *router.Router
+	methods map[string]bool // that routes name
+	probes  sync.Pool       // of *fasthttp.RequestCtx
 }
 
 func newNumbers() *numbers {
-	n := &numbers{table: router.New()}
+	n := &numbers{table: router.New(), methods: map[string]bool{}}
 	n.probes.New = func() any { return new(fasthttp.RequestCtx) }
 	return n
 }
@@ -25,11 +26,15 @@ func newNumbers() *numbers {
 // add gives a route its number, which is not 0: fasthttp takes that for 200. It panics as
 // the router does.
 func (n *numbers) add(method, path string, number int) {
+	n.methods[method] = true
 	n.table.Handle(method, path, func(probe *fasthttp.RequestCtx) { probe.SetStatusCode(number) })
 }
 
 // of is the number of the route that a request takes, 0 if it takes none.
 func (n *numbers) of(method, target string) int {
+	if !n.methods[method] { // Lookup finds nothing for it; the router's handler finds what is for any
+		method = router.MethodWild
+	}
 	says, _ := n.table.Lookup(method, pathOf(target), nil)
 	if says == nil {
 		return 0

@@ -24,7 +24,6 @@ var known = map[string]string{
 	"control: MaxBytesReader, of which a part is read":              "who reads a part of a buffer, and no more, is taken for one that has met the limit",
 	"library: MaxBytesReader around another writer":                 "the connection is closed beyond the limit through whatever writer",
 	"messages: a request's fields may be changed":                   "a request with a body is a copy, whose changes http.Server does not see",
-	"HTTP/2: ConnState":                                             "a connection that turns out to be one of HTTP/2 is hijacked, and new as another net.Conn",
 }
 
 // knownMount is where a Mount in a lifecycle.Server differs.

@@ -21,6 +21,19 @@ func stating(name string, serve func(x *run, w http.ResponseWriter, r *http.Requ
 	}}
 }
 
+// kinds notes what connections are to hooks.
+func kinds(x *run, s *http.Server) {
+	s.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		x.sawf("%T", nc)
+		return ctx
+	}
+	s.ConnState = func(nc net.Conn, st http.ConnState) {
+		if st == http.StateActive {
+			x.sawf("active: %T", nc)
+		}
+	}
+}
+
 // left is a client that goes.
 func left(c *conn) {
 	_ = c.Close()
@@ -151,6 +164,11 @@ var serving = []behaviour{
 		c.get("/a")
 		c.get("/b")
 	}},
+	{name: "ConnContext and ConnState: what a TCP connection is", plain: true, server: kinds, serve: path, script: func(_ *run, c *conn) { c.get("/a") }},
+	{name: "ConnContext and ConnState: what a TLS connection is", plain: true, server: func(x *run, s *http.Server) {
+		withTLS(x, s)
+		kinds(x, s)
+	}, serve: path, script: overTLS(func(_ *run, c *conn) { c.get("/a") })},
 	{name: "ConnState: of TLS", plain: true, server: func(x *run, s *http.Server) {
 		withTLS(x, s)
 		states(x, s)
@@ -283,6 +301,15 @@ var serving = []behaviour{
 		x.notef("%v", tc.Handshake())
 		left(c)
 		x.wait("logged")
+	}},
+	{name: "TLS: another protocol that is agreed on", plain: true, server: func(x *run, s *http.Server) {
+		withTLS(x, s)
+		s.TLSConfig.NextProtos = []string{"a", "http/1.1"}
+	}, serve: path, script: func(x *run, c *conn) {
+		x.conns = nil
+		c = x.use(tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"a"}})) //nolint:gosec // our own, on loopback
+		c.send(get11)
+		c.rest()
 	}},
 	{name: "TLS: without ALPN", plain: true, server: withTLS, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
 		x.sawf("%s %q %v %v", r.Proto, r.TLS.NegotiatedProtocol, r.TLS.HandshakeComplete, r.TLS.DidResume)

@@ -14,11 +14,55 @@ import (
 // parser of HTTP or of WebSocket frames, turns each end into an error of its own.
 type conn struct {
 	net.Conn
-	raw      *net.TCPConn
+	socket   *socket
 	renew    time.Duration // if not zero, the time that each Read has
 	received int64         // bytes so far; over TLS, those inside of it
 	mark     int64         // what received was when the awaited response had not begun
 	err      error         // of the last Read
+}
+
+// socket is what is below HTTP and TLS.
+type socket struct {
+	net.Conn
+	raw   *net.TCPConn
+	looks bool // at the next Write
+	said  bool // see ended
+}
+
+// errEnded says that nothing has been sent, as the connection's end has come.
+var errEnded = errors.New("the connection has ended")
+
+// look has the next Write look for the connection's end, just before it sends.
+func (s *socket) look(said bool) { s.looks, s.said = true, said }
+
+// A look that has taken longer than freshLook is an old one: its client got no CPU at its
+// end. Then there is another, up to maxLooks.
+const (
+	freshLook = 100 * time.Microsecond
+	maxLooks  = 10
+)
+
+// sees reports whether the connection's end can be seen.
+func (s *socket) sees() bool {
+	for range maxLooks {
+		began := time.Now()
+		if ended(s.raw, s.said) {
+			return true
+		}
+		if time.Since(began) < freshLook {
+			break
+		}
+	}
+	return false
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	if s.looks {
+		if s.looks = false; s.sees() {
+			return 0, errEnded
+		}
+	}
+	return s.Conn.Write(p)
 }
 
 // Read is called by one goroutine only.
@@ -76,10 +120,11 @@ func (r *round) dial(within time.Duration) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: nc, raw: nc.(*net.TCPConn)}
+	s := &socket{Conn: nc, raw: nc.(*net.TCPConn)}
+	c := &conn{Conn: s, socket: s}
 	_ = nc.SetDeadline(time.Now().Add(r.timeout))
 	if r.plan.TLS != nil {
-		tc := tls.Client(nc, r.plan.TLS)
+		tc := tls.Client(s, r.plan.TLS)
 		if err := tc.Handshake(); err != nil {
 			_ = nc.Close()
 			return nil, err

@@ -17,7 +17,7 @@
 // # What is lost
 //
 // Clients retry nothing. A request is lost if its first byte was written on an
-// established connection before the connection's end had been seen, and no complete
+// established connection before the connection's end could be seen, and no complete
 // response with the status 200 came within the timeout. One that is refused before
 // it was sent is not: its client knows that it may go elsewhere. So does one that
 // has pipelined requests behind the one whose response says Connection: close.
@@ -69,5 +69,8 @@
 //     to leave, it connects again, for as long as it is accepted.
 //
 // On Unix a client looks for the connection's end before it sends. Elsewhere it
-// cannot, and a request that crosses the end counts as lost.
+// cannot, and a request that crosses the end counts as lost. A client may look, get no
+// CPU, as under a quota of CPU time, and send when the end has long come. On Linux the
+// kernel is asked whether that was so: then nothing is lost. It says so by its clock, of
+// some milliseconds; elsewhere, and where it is not certain, the request counts as lost.
 package rehearsal

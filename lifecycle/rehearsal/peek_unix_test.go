@@ -40,13 +40,13 @@ func TestTheEndIsSeenBehindSessionTickets(t *testing.T) {
 			}
 			defer func() { _ = c.Close() }()
 			if version == tls.VersionTLS13 {
-				await(t, c.raw)
+				await(t, c.socket.raw)
 			}
-			if ended(c.raw, false) {
+			if ended(c.socket.raw, false) {
 				t.Error("nothing has ended yet")
 			}
 			close(end)
-			for start := time.Now(); !ended(c.raw, false); runtime.Gosched() {
+			for start := time.Now(); !ended(c.socket.raw, false); runtime.Gosched() {
 				if time.Since(start) > DefaultTimeout {
 					t.Fatal("the end is not seen")
 				}

@@ -196,7 +196,7 @@ func (c *conn) readFirst(p []byte) (n int, err error) {
 		n += more
 	}
 	if c.gone = c.server.beginsHTTP2(c.Conn, p[:n]); c.gone {
-		c.server.takeHTTP2(c.adopted, append(bytes.Clone(p[:n]), c.unread...))
+		c.server.takeHTTP2(c.adopted, append(bytes.Clone(p[:n]), c.unread...), true)
 		return 0, io.EOF
 	}
 	return n, err
@@ -266,14 +266,19 @@ func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 const forever = 100 * 365 * 24 * time.Hour
 
 // ConnectionState is asked for before anything is read, and known after the handshake.
-// What fails there, the first read says, too.
+// What fails there, the first read says, too. Who has agreed on another protocol is not
+// served by HTTP/1.
 func (c *tlsConn) ConnectionState() tls.ConnectionState {
 	if nc, ok := c.Conn.(secure); ok {
 		if err := c.server.handshake(nc); err != nil {
 			c.server.tellHandshake(nc, err)
 		}
 	}
-	return c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+	state := c.Conn.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+	if proto := state.NegotiatedProtocol; proto != "" && proto != "http/1.1" && proto != "http/1.0" {
+		_ = c.Close()
+	}
+	return state
 }
 
 // handshake makes a TLS connection's state known.

@@ -85,12 +85,18 @@ func (s *server) newHTTP2() *http.Server {
 		MaxHeaderBytes:               h.MaxHeaderBytes,
 		ErrorLog:                     h.ErrorLog,
 		ConnContext:                  connContext(h.ConnContext),
-		ConnState:                    h.ConnState,
 		DisableGeneralOptionsHandler: h.DisableGeneralOptionsHandler,
 		HTTP2:                        &config,
 		Protocols:                    new(http.Protocols),
 	}
 	h2.Protocols.SetUnencryptedHTTP2(true)
+	if connState := h.ConnState; connState != nil {
+		h2.ConnState = func(nc net.Conn, st http.ConnState) {
+			if st != http.StateNew || !nc.(*streams).known {
+				connState(asAccepted(nc), st)
+			}
+		}
+	}
 	if err := h2.Serve(nobody{}); !errors.Is(err, net.ErrClosed) || len(h2.TLSNextProto) == 0 {
 		return nil
 	}
@@ -160,7 +166,7 @@ func (s *server) serveNegotiated(nc net.Conn) error {
 		_, _ = nc.Write(append([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}, goAway(0, enhanceYourCalm)...)) // behind SETTINGS
 		return nil
 	}
-	if c := s.takeHTTP2(a, nil); c != nil {
+	if c := s.takeHTTP2(a, nil, false); c != nil {
 		<-c.over
 	}
 	return nil
@@ -171,19 +177,18 @@ func (s *server) takeNew(a *lifecycle.Adopted, read []byte) {
 	nc, ok := a.Conn().(secure)
 	switch {
 	case !ok && s.clear && !s.HTTP.Protocols.HTTP1(): // HTTP is not to read any of it
-		s.takeHTTP2(a, read)
+		s.takeHTTP2(a, read, false)
 		return
 	case !ok || !s.overTLS:
 		s.take(a, read)
 		return
 	}
 	go func() {
-		_ = s.handshake(nc) // what fails there, the first read says
-		if nc.ConnectionState().NegotiatedProtocol == "h2" {
-			s.takeHTTP2(a, read)
+		if s.handshake(nc) == nil && nc.ConnectionState().NegotiatedProtocol == "h2" {
+			s.takeHTTP2(a, read, false)
 			return
 		}
-		s.take(a, read)
+		s.take(a, read) // which says what has failed
 	}()
 }
 
@@ -195,10 +200,10 @@ func (s *server) beginsHTTP2(nc net.Conn, read []byte) bool {
 }
 
 // takeHTTP2 gives a connection to the http.Server for HTTP/2. What has been read of it
-// begins with the preface.
-func (s *server) takeHTTP2(a *lifecycle.Adopted, read []byte) *streams {
+// begins with the preface. It is known if the other http.Server has had it.
+func (s *server) takeHTTP2(a *lifecycle.Adopted, read []byte, known bool) *streams {
 	c := &streams{
-		Conn: a.Conn(), adopted: a, server: s, unread: read, over: make(chan struct{}),
+		Conn: a.Conn(), adopted: a, server: s, known: known, unread: read, over: make(chan struct{}),
 		limit: maxStream, idle: true,
 	}
 	if nc, ok := c.Conn.(secure); ok {

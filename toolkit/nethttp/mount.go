@@ -47,7 +47,8 @@
 // that has asked for nothing but native routes so far has to please fasthttp too, which
 // refuses some that net/http reads (make conformance lists them; the words are
 // net/http's: see AnswerError); the http.ResponseWriter is a Response; a connection that
-// is hijacked is not the *net.TCPConn or *tls.Conn itself, which NetConn returns.
+// is hijacked is not the *net.TCPConn or *tls.Conn itself, which NetConn returns; and
+// between a *tls.Conn, which hooks get as it is, and its socket is one more net.Conn.
 //
 // What a native handler sees of a request that came by the http.Server differs from what
 // fasthttp would have shown it: header fields are in no order, their names in canonical
@@ -168,13 +169,9 @@ func (s *server) observe() {
 	h.ConnState = func(nc net.Conn, st http.ConnState) {
 		c := nc.(based).base()
 		c.setState(st)
-		if connState == nil {
-			return
+		if connState != nil && !c.gone { // else the http.Server for HTTP/2 goes on
+			connState(asAccepted(nc), st)
 		}
-		if c.gone { // its end here: it is another net.Conn of the http.Server for HTTP/2
-			st = http.StateHijacked
-		}
-		connState(nc, st)
 	}
 }
 
@@ -187,15 +184,20 @@ func (s *server) isForHTTP(begin []byte) bool {
 }
 
 // connContext puts a connection in its requests' contexts, with what the user's hook, if
-// any, puts there.
+// any, puts there. That may drop what was there.
 func connContext(user func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, nc net.Conn) context.Context {
-		if user != nil {
-			ctx = user(ctx, nc)
+		with := context.WithValue(ctx, connKey{}, nc)
+		if user == nil {
+			return with
 		}
-		return context.WithValue(ctx, connKey{}, nc)
+		return context.WithValue(user(with, asAccepted(nc)), connKey{}, nc)
 	}
 }
+
+// asAccepted is a connection of one of the http.Servers as hooks get to see it: as their
+// user's listener has made it, or with TLS, which they may ask for more than a net.Conn.
+func asAccepted(nc net.Conn) net.Conn { return nc.(interface{ NetConn() net.Conn }).NetConn() }
 
 // connKey is where a request's context has its connection.
 type connKey struct{}

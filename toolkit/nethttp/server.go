@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -51,8 +52,7 @@ import (
 // Life.HTTP.MaxRequestBodySize, 4 MB unless set.
 //
 // In ConnState a connection that moves from one of the two servers to the other, be it
-// before its first request, is hijacked in the one, and new in the other, as another
-// net.Conn.
+// before its first request, is hijacked in the one, and new in the other.
 type Server struct {
 	// Addr is the TCP address that ListenAndServe and ListenAndServeTLS listen on. Empty is
 	// ":http" and ":https".
@@ -208,6 +208,9 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 		if base = s.BaseContext(l); base == nil {
 			panic("BaseContext returned a nil context")
 		}
+		if !reflect.ValueOf(l).Comparable() {
+			l = &struct{ net.Listener }{l} // bases wants one that is
+		}
 	}
 	if !s.start(base, l) {
 		_ = l.Close()
@@ -296,7 +299,7 @@ func (s *Server) newHTTP() *http.Server {
 func (s *Server) connContext(ctx context.Context, nc net.Conn) context.Context {
 	if s.BaseContext != nil {
 		s.mu.Lock()
-		base := s.bases[adoptedOf(nc).Listener()]
+		base := s.bases[adoptedOf(ctx.Value(connKey{}).(net.Conn)).Listener()]
 		s.mu.Unlock()
 		ctx = context.WithValue(base, http.ServerContextKey, s.http)
 	}

@@ -260,11 +260,11 @@ func TestServerConnStateMoves(t *testing.T) {
 		c.get("/native")
 	}
 	_ = c.Close()
-	idle := "[new active idle active"
+	idle := "new active idle active"
 	for range nativesInARow - 1 {
 		idle += " idle active"
 	}
-	seen.want(t, "[new active idle active hijacked new active idle closed]", idle+" hijacked]")
+	seen.want(t, "[new active idle active hijacked "+idle+" hijacked new active idle closed]")
 }
 
 // The shutdown loses nothing of either kind, on connections that have one or both.

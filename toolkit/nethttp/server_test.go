@@ -12,10 +12,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -533,21 +535,20 @@ func TestServerConnState(t *testing.T) {
 			c.send(request("GET", last, ""))
 			_, _ = c.r.ReadByte()
 			_ = c.Close()
-			moved := []string{}
+			moved := ""
 			if srv.ours != nil && srv.ours.routes.mux != nil { // it might have been fasthttp's
-				moved = append(moved, "[new hijacked]")
+				moved = "new hijacked "
 			}
 			if which == &kept {
-				which.want(t, append([]string{"[new active idle active idle closed]"}, moved...)...)
+				which.want(t, "["+moved+"new active idle active idle closed]")
 			} else {
-				which.want(t, append([]string{"[new active idle active hijacked]"}, moved...)...)
+				which.want(t, "["+moved+"new active idle active hijacked]")
 			}
 		}
 	})
 }
 
-// A connection that turns out to be one of HTTP/2 is another net.Conn from then on. Who
-// counts connections must see the end of the first, too.
+// A connection that turns out to be one of HTTP/2 is new once, and ends once.
 func TestServerConnStateOfHTTP2(t *testing.T) {
 	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
 		both := new(http.Protocols)
@@ -566,14 +567,167 @@ func TestServerConnStateOfHTTP2(t *testing.T) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
 		tr.CloseIdleConnections()
-		want := []string{"[new active idle active idle closed]"}
-		if srv.ours != nil {
-			want = append(want, "[new hijacked]")
-		}
+		moved := ""
 		if srv.ours != nil && srv.ours.routes.mux != nil { // it was fasthttp's before that
-			want = append(want, "[new hijacked]")
+			moved = "new hijacked "
 		}
-		seen.want(t, want...)
+		seen.want(t, "["+moved+"new active idle active idle closed]")
+	})
+}
+
+// Hooks ask connections for what their kind has.
+func TestServerHooksGetTheConnection(t *testing.T) {
+	tcp := func(nc net.Conn) bool { _, is := nc.(*net.TCPConn); return is }
+	unix := func(nc net.Conn) bool { _, is := nc.(*net.UnixConn); return is }
+	secure := func(nc net.Conn) bool { _, is := nc.(*tls.Conn); return is }
+	own := func(nc net.Conn) bool { _, is := nc.(*ownConn); return is }
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		for _, kind := range []struct {
+			name     string
+			is       func(net.Conn) bool
+			listen   func() net.Listener
+			protocol string
+		}{
+			{"tcp", tcp, func() net.Listener { return listenTCP(t) }, "HTTP/1.1"},
+			{"unix", unix, func() net.Listener { return listenUnix(t) }, "HTTP/1.1"},
+			{"own", own, func() net.Listener { return ownListener{listenTCP(t), func() {}} }, "HTTP/1.1"},
+			{"tls", secure, func() net.Listener { return listenTCP(t) }, "HTTP/1.1"},
+			{"tls", secure, func() net.Listener { return listenTCP(t) }, "HTTP/2.0"},
+			{"h2c", tcp, func() net.Listener { return listenTCP(t) }, "HTTP/2.0"},
+		} {
+			var others atomic.Int32
+			all := new(http.Protocols)
+			all.SetHTTP1(true)
+			all.SetHTTP2(true)
+			all.SetUnencryptedHTTP2(true)
+			srv := with(&http.Server{
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = fmt.Fprint(w, r.Context().Value(key("is")), r.Proto)
+				}),
+				BaseContext: func(net.Listener) context.Context { return t.Context() }, // of a listener that is no key of a map, too
+				ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+					return context.WithValue(ctx, key("is"), kind.is(nc))
+				},
+				ConnState: func(nc net.Conn, _ http.ConnState) {
+					if !kind.is(nc) {
+						others.Add(1)
+					}
+				},
+				Protocols: all,
+				TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate()}},
+			})
+			ln := kind.listen()
+			url := "http://t/"
+			go func() {
+				if kind.name == "tls" {
+					_ = srv.ServeTLS(ln, "", "")
+				} else {
+					_ = srv.Serve(ln)
+				}
+			}()
+			if kind.name == "tls" {
+				url = "https://t/"
+			}
+			asks := new(http.Protocols)
+			asks.SetHTTP1(kind.protocol == "HTTP/1.1")
+			asks.SetHTTP2(kind.protocol == "HTTP/2.0")
+			asks.SetUnencryptedHTTP2(kind.name == "h2c")
+			tr := &http.Transport{
+				Protocols: asks, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+				DialContext: func(context.Context, string, string) (net.Conn, error) {
+					return net.Dial(ln.Addr().Network(), ln.Addr().String())
+				},
+			}
+			resp, err := (&http.Client{Transport: tr, Timeout: patience}).Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			tr.CloseIdleConnections()
+			if string(got) != "true"+kind.protocol || others.Load() > 0 {
+				t.Errorf("%s, %s: ConnContext has it: %s; ConnState has not: %d times", kind.name, kind.protocol, got, others.Load())
+			}
+			_ = srv.Close()
+		}
+	})
+}
+
+// ownListener makes connections of its own kind. It cannot be compared.
+type ownListener struct {
+	net.Listener
+	_ func()
+}
+
+type ownConn struct{ net.Conn }
+
+func (l ownListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	return &ownConn{nc}, err
+}
+
+func listenUnix(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// Who has agreed on another protocol than HTTP is not served, nor is he by HTTP/1 who has
+// agreed on HTTP/2 where that is off.
+func TestServerOtherProtocols(t *testing.T) {
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		only := new(http.Protocols)
+		only.SetHTTP1(true)
+		conf := &tls.Config{Certificates: []tls.Certificate{certificate()}, NextProtos: []string{"h2", "acme-tls/1", "http/1.1"}}
+		srv := with(&http.Server{Handler: http.HandlerFunc(sayNet), Protocols: only, TLSConfig: &tls.Config{
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return conf, nil },
+		}})
+		addr, _ := srv.serveBy(func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") })
+		for proto, served := range map[string]bool{"": true, "http/1.1": true, "h2": false, "acme-tls/1": false} {
+			protos := []string{proto}
+			if proto == "" {
+				protos = nil
+			}
+			nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: protos})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = nc.SetDeadline(time.Now().Add(patience))
+			_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+			got, _ := io.ReadAll(nc)
+			if answered := len(got) > 0; answered != served {
+				t.Errorf("%q is answered: %q", proto, got)
+			}
+			_ = nc.Close()
+		}
+	})
+}
+
+// A handshake that fails when a protocol has been agreed on is logged, too.
+func TestServerErrorLogOfHandshakes(t *testing.T) {
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		var logged syncBuffer
+		srv := with(&http.Server{
+			Handler: http.HandlerFunc(sayNet), ErrorLog: log.New(&logged, "", 0),
+			TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate()}, ClientAuth: tls.RequireAnyClientCert},
+		})
+		addr, _ := srv.serveBy(func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") })
+		for n, proto := range []string{"http/1.1", "h2"} {
+			nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}})
+			if err == nil {
+				_, err = nc.Read(make([]byte, 1))
+				_ = nc.Close()
+			}
+			if err == nil {
+				t.Error("it is served")
+			}
+			srv.wait("a handshake over "+proto+" has failed, by the log", func() bool {
+				return strings.Count(logged.String(), "http: TLS handshake error from 127.0.0.1:") == n+1
+			})
+		}
 	})
 }
 

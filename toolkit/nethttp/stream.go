@@ -30,6 +30,7 @@ type streams struct {
 	server   *server
 	tls      *tls.ConnectionState // nil without TLS
 	over     chan struct{}        // closed when the connection has been closed
+	known    bool                 // to ConnState, as one of the other http.Server
 
 	// These belong to who reads.
 	unread  []byte
