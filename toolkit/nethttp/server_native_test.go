@@ -142,7 +142,7 @@ func FuzzRoutes(f *testing.F) {
 		"/end/{$}", "/a/b/", "/{x}/", "/%61b/{q}/{r...}", "DELETE /", "GET\t/x/{x}/{$}", "POST /a/{x}/{y...}", "GET /{$}", "/{a}/{b}/{c...}",
 	}
 	tables := []*table{newTable([]string{"/a/b", "GET /a", "HEAD /a", "/x/y/z"})} // of which no tree is needed
-	for i := range patterns { // each with those after it that go with it
+	for i := range patterns {                                                     // each with those after it that go with it
 		tables = append(tables, newTable(append(slices.Clone(patterns[i:]), patterns[:i]...)))
 	}
 	f.Fuzz(func(t *testing.T, method, target string) {
