@@ -232,9 +232,11 @@ func (c *conn) forgetRoute() {
 // AwaitBody is for the begin and for the end of a read of a request's body, so that
 // MinReadRate holds for it: the read of a client that is too slow is ended by a deadline.
 func (a *Adopted) AwaitBody(begins bool) {
-	if begins {
+	switch {
+	case a.s.MinReadRate.Per == 0 && a.s.MinWriteRate.Per == 0: // nobody asks
+	case begins:
 		a.c.word.Or(flagAwaits)
-	} else {
+	default:
 		a.c.word.And(^uint64(flagAwaits))
 	}
 }

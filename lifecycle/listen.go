@@ -177,7 +177,8 @@ func (l *listener) Accept() (net.Conn, error) {
 			if c = l.take(c); c != nil {
 				return c, nil
 			}
-		case err == io.EOF: //nolint:errorlint // our own
+		case err == io.EOF: //nolint:errorlint // acceptLast's, or the listener's own
+			l.failed = err
 			return nil, err
 		case l.ending.Load():
 		case isTemporary(err):

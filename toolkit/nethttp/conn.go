@@ -52,17 +52,24 @@ type (
 	tlsConn struct{ *conn }
 )
 
-// based is any of them.
-type based interface{ base() *conn }
-
-func (c *conn) base() *conn { return c }
+// connOf is what any of them is made of. Type switches on what is no interface cost
+// least, and this is asked for several times a request.
+func connOf(nc any) *conn {
+	switch c := nc.(type) {
+	case *tcpConn:
+		return c.conn
+	case *tlsConn:
+		return c.conn
+	}
+	return nc.(*conn)
+}
 
 // adoptedOf is what a connection of one of the http.Servers is to package lifecycle.
 func adoptedOf(nc net.Conn) *lifecycle.Adopted {
 	if c, ok := nc.(*streams); ok {
 		return c.adopted
 	}
-	return nc.(based).base().adopted
+	return connOf(nc).adopted
 }
 
 func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
@@ -80,6 +87,9 @@ func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 
 // setState is told by the http.Server.
 func (c *conn) setState(st http.ConnState) {
+	if st == http.StateActive && !c.resting.Load() {
+		return // as always, but where the request was in its buffer
+	}
 	c.mu.Lock()
 	switch st {
 	case http.StateActive:
@@ -143,29 +153,30 @@ func (c *conn) Read(p []byte) (int, error) {
 // beginNow is for the first byte of a request that has just been read.
 func (c *conn) beginNow() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.resting.Load() || c.begin(false)
+	ok := !c.resting.Load() || c.begin(false)
+	c.mu.Unlock() // a defer takes as long as all of this
+	return ok
 }
 
 // beforeRead is told whether the begin of a request has been read already. It reports
 // whether that has come in time, and whether none has.
 func (c *conn) beforeRead(begun bool) (ok, resting bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	ok = true
 	switch {
 	case !c.resting.Load():
 	case begun:
-		if !c.begin(true) {
-			return false, false
-		}
-		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
+		ok = c.begin(true)
+		if d := c.server.HTTP.ReadHeaderTimeout; ok && d > 0 { // http.Server waits for four bytes first
 			_ = c.SetReadDeadline(time.Now().Add(d))
 		}
 	case c.answered:
 		c.answered = false
 		c.adopted.Idle()
 	}
-	return true, c.resting.Load()
+	resting = c.resting.Load()
+	c.mu.Unlock()
+	return ok, resting
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -283,7 +294,7 @@ func (c *tlsConn) ConnectionState() tls.ConnectionState {
 
 // handshake makes a TLS connection's state known.
 func (s *server) handshake(nc secure) error {
-	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(s.HTTP.ReadHeaderTimeout, forever))) // or TLSHandshakeTimeout
+	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(max(0, s.HTTP.ReadHeaderTimeout), forever))) // or TLSHandshakeTimeout
 	err := nc.Handshake()
 	_ = nc.SetReadDeadline(time.Time{})
 	return err

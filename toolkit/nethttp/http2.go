@@ -286,9 +286,9 @@ func (s *server) serveStream(w http.ResponseWriter, r *http.Request) {
 // clientContext is a stream's context, as lifecycle.Server.ClientContext has it. It ends
 // with the handler by end.
 func (s *server) clientContext(stream context.Context) (ctx context.Context, end func()) {
-	ctx, cancel := context.WithCancelCause(s.life.Context())
+	ctx, cancel := context.WithCancelCause(s.ctx)
 	forget := context.AfterFunc(stream, func() {
-		if s.life.Context().Err() == nil { // else it has ended by that
+		if !s.overdue() { // else it has ended by that
 			cancel(lifecycle.ErrClientGone)
 		}
 	})

@@ -115,6 +115,7 @@ const nativesInARow = 8
 type server struct {
 	Mount
 	life   *lifecycle.Server
+	ctx    context.Context // of life
 	native fasthttp.RequestHandler
 	header func(*fasthttp.RequestHeader) fasthttp.RequestConfig // life.HTTP's, or nil
 
@@ -136,7 +137,7 @@ func (m Mount) On(life *lifecycle.Server) { m.on(life) }
 
 func (m Mount) on(life *lifecycle.Server) *server {
 	s := &server{
-		Mount: m, life: life, native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
+		Mount: m, life: life, ctx: life.Context(), native: life.HTTP.Handler, header: life.HTTP.HeaderReceived,
 		conns: make(chan net.Conn), streams: make(chan net.Conn), over: life.Reached(lifecycle.PhaseExiting),
 		kept: make(map[*streams]struct{}),
 	}
@@ -159,7 +160,7 @@ func (s *server) observe() {
 	h := s.HTTP
 	h.Handler = s
 	if h.BaseContext == nil {
-		h.BaseContext = func(net.Listener) context.Context { return s.life.Context() }
+		h.BaseContext = func(net.Listener) context.Context { return s.ctx }
 	}
 	if s.http2 != nil {
 		s.http2.BaseContext = h.BaseContext
@@ -167,7 +168,7 @@ func (s *server) observe() {
 	connState := h.ConnState
 	h.ConnContext = connContext(h.ConnContext)
 	h.ConnState = func(nc net.Conn, st http.ConnState) {
-		c := nc.(based).base()
+		c := connOf(nc)
 		c.setState(st)
 		if connState != nil && !c.gone { // else the http.Server for HTTP/2 goes on
 			connState(asAccepted(nc), st)
@@ -262,7 +263,7 @@ func headerOf(h *fasthttp.RequestHeader) []byte {
 }
 
 // overdue reports whether the drain's deadline is over.
-func (s *server) overdue() bool { return s.life.Context().Err() != nil }
+func (s *server) overdue() bool { return s.ctx.Err() != nil }
 
 // take gives a connection to the http.Server. What has been read of it begins with the
 // request that it was taken for, if any.
@@ -312,7 +313,7 @@ func (l listener) Addr() net.Addr {
 
 // ServeHTTP is called by the http.Server.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := r.Context().Value(connKey{}).(based).base()
+	c := connOf(r.Context().Value(connKey{}))
 	if !c.adopted.Enter(r.Method, r.URL.Path) {
 		panic(http.ErrAbortHandler) // closes the connection, and says nothing
 	}

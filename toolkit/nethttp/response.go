@@ -104,7 +104,7 @@ func (w *Response) WriteHeader(status int) {
 // complain logs what http.Server would log, which took w for the caller of its writer's
 // methods. It reports false for HTTP/2, where nothing is logged.
 func (w *Response) complain(of string) bool {
-	c, ok := w.conn.(based)
+	c, ok := w.conn.(*conn)
 	if !ok {
 		return false
 	}
@@ -114,7 +114,7 @@ func (w *Response) complain(of string) bool {
 	for more && strings.HasPrefix(f.Function, "net/http.") {
 		f, more = frames.Next()
 	}
-	c.base().server.logf("http: %s from %s (%s:%d)", of, f.Function, path.Base(f.File), f.Line)
+	c.server.logf("http: %s from %s (%s:%d)", of, f.Function, path.Base(f.File), f.Line)
 	return true
 }
 

@@ -15,7 +15,8 @@ import (
 type routes struct {
 	mux   *http.ServeMux      // nil if there are none
 	plain map[string]byMethod // those that are for one path alone, to spare the look at the tree
-	tree  node                // behind a path's first slash
+	deep  bool                // there are others
+	tree  node                // of all, behind a path's first slash
 }
 
 // route is a pattern with its handler.
@@ -58,6 +59,8 @@ func (t *routes) add(pattern string, h fasthttp.RequestHandler) {
 	t.tree.add(path[1:], rt)
 	if _, plain := pathOf(path); plain && !rt.goesOn() && !strings.ContainsAny(path, "{%") {
 		t.plain[path] = append(t.plain[path], rt)
+	} else {
+		t.deep = true
 	}
 }
 
@@ -105,6 +108,9 @@ func (t *routes) find(method, target string) *route {
 	}
 	if rt := t.plain[target].find(method); rt != nil {
 		return rt
+	}
+	if !t.deep && strings.HasPrefix(target, "/") && strings.IndexByte(target, '?') < 0 && strings.IndexByte(target, '%') < 0 {
+		return nil // it would have been found
 	}
 	path, ok := cutPath(target)
 	if !ok {

@@ -70,7 +70,8 @@ type Server struct {
 	// ReadTimeout is how long a request may take to be read, and ReadHeaderTimeout how
 	// long its header may: zero is ReadTimeout. WriteTimeout is how long its response may
 	// take to be written. IdleTimeout is how long a connection may wait for its next
-	// request: zero is ReadTimeout. None, zero and negative, is no limit.
+	// request: zero is ReadTimeout. None, zero and negative, is no limit. The least of the
+	// first three limits TLS handshakes, unless Life.TLSHandshakeTimeout does.
 	ReadTimeout       time.Duration
 	ReadHeaderTimeout time.Duration
 	WriteTimeout      time.Duration
@@ -348,7 +349,13 @@ func (s *Server) setUpLife() {
 		h.ReadBufferSize = min(cmp.Or(max(0, s.MaxHeaderBytes), http.DefaultMaxHeaderBytes), maxNativeHeader)
 	}
 	s.setTimeouts(h)
-	life.TLSHandshakeTimeout = cmp.Or(life.TLSHandshakeTimeout, h.ReadTimeout)
+	if life.TLSHandshakeTimeout == 0 {
+		for _, d := range []time.Duration{s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout} { // as http.Server has it
+			if d > 0 && (life.TLSHandshakeTimeout == 0 || d < life.TLSHandshakeTimeout) {
+				life.TLSHandshakeTimeout = d
+			}
+		}
+	}
 	if s.ConnState != nil && s.routes.mux != nil { // else fasthttp serves none
 		h.ConnState = func(nc net.Conn, st fasthttp.ConnState) { s.ConnState(nc, http.ConnState(st)) }
 	}

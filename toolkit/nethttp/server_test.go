@@ -869,6 +869,38 @@ func TestServerHandshakeError(t *testing.T) {
 	})
 }
 
+// A handshake may take as long as the least limit that there is.
+func TestServerHandshakeTimeout(t *testing.T) {
+	const short = 30 * time.Millisecond
+	for _, set := range []func(*http.Server){
+		func(h *http.Server) { h.ReadHeaderTimeout = short },
+		func(h *http.Server) { h.ReadHeaderTimeout, h.ReadTimeout = -1, short },
+		func(h *http.Server) { h.ReadTimeout, h.WriteTimeout = time.Hour, short },
+	} {
+		everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+			h := &http.Server{TLSConfig: serverTLS(), ErrorLog: log.New(io.Discard, "", 0)}
+			set(h)
+			srv := with(h)
+			addr, _ := srv.serveBy(func(l net.Listener) error { return srv.ServeTLS(l, "", "") })
+			c := dialAddr(t, addr)
+			if _, err := io.Copy(io.Discard, c.r); err != nil {
+				t.Errorf("%v; want it closed", err)
+			}
+		})
+	}
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) { // none: less than none is none
+		srv := with(&http.Server{TLSConfig: serverTLS(), ReadHeaderTimeout: -1, ReadTimeout: -1, WriteTimeout: -1, IdleTimeout: -1})
+		addr, _ := srv.serveBy(func(l net.Listener) error { return srv.ServeTLS(l, "", "") })
+		for _, proto := range []string{"http/1.1", "h2"} {
+			nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}})
+			if err != nil {
+				t.Fatal(proto, err)
+			}
+			_ = nc.Close()
+		}
+	})
+}
+
 func TestServerAcceptError(t *testing.T) {
 	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
 		var logged syncBuffer
@@ -910,6 +942,19 @@ type luckless struct{ temporary bool }
 func (luckless) Error() string     { return "no luck" }
 func (l luckless) Temporary() bool { return l.temporary }
 func (luckless) Timeout() bool     { return false }
+
+// ended is a listener that has nothing more.
+type ended struct{ net.Listener }
+
+func (ended) Accept() (net.Conn, error) { return nil, io.EOF }
+
+func TestServerAcceptEOF(t *testing.T) {
+	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
+		if err := with(new(http.Server)).Serve(ended{listenTCP(t)}); err != io.EOF { //nolint:errorlint // as it is
+			t.Errorf("Serve: %v", err)
+		}
+	})
+}
 
 func TestServerMaxHeaderBytes(t *testing.T) {
 	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
