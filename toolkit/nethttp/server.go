@@ -125,6 +125,7 @@ type Server struct {
 	http2      *http.Server // nil where that is off
 	protos     []string     // that TLS offers
 	bases      map[net.Listener]context.Context
+	serving    int // Serves whose listeners are open
 	onShutdown []func()
 }
 
@@ -220,7 +221,9 @@ func (s *Server) serve(l net.Listener, config *tls.Config) error {
 	if config != nil {
 		config.NextProtos = s.protos
 	}
-	if err := s.Life.ServeListener(l, config); err != nil {
+	err := s.Life.ServeListener(l, config)
+	s.listenerEnded()
+	if err != nil {
 		return err
 	}
 	select {
@@ -255,7 +258,19 @@ func (s *Server) start(base context.Context, l net.Listener) bool {
 		s.mount()
 		go func() { _ = s.Life.Run(context.Background()) }() //nolint:gosec // it is no request's; Report has its error
 	}
+	s.serving++
 	return true
+}
+
+func (s *Server) listenerEnded() {
+	s.mu.Lock()
+	s.serving--
+	s.mu.Unlock()
+	select {
+	case <-s.Life.Draining():
+		s.tellShutdown()
+	default:
+	}
 }
 
 // mount puts the http.Server beside fasthttp.
@@ -278,7 +293,8 @@ func (s *Server) mount() {
 // newHTTP makes the http.Server that serves Handler.
 func (s *Server) newHTTP() *http.Server {
 	h := &http.Server{
-		DisableGeneralOptionsHandler: true, // route sees to it, as Mount has to see each request
+		Addr:                         s.Addr, // for handlers, by http.ServerContextKey
+		DisableGeneralOptionsHandler: true,   // route sees to it, as Mount has to see each request
 		ReadTimeout:                  s.ReadTimeout,
 		ReadHeaderTimeout:            s.ReadHeaderTimeout,
 		WriteTimeout:                 s.WriteTimeout,
@@ -494,19 +510,25 @@ func (s *Server) goDown() (started bool) {
 	return s.http != nil
 }
 
-// RegisterOnShutdown has f called, in a goroutine of its own, when the drain begins: to
-// tell connections that go on by themselves. f need not wait for them. Life.OnDrain
-// registers what the drain waits for.
+// RegisterOnShutdown has f called, in a goroutine of its own, when the drain has closed the
+// listeners, after Life.ShutdownDelay: to tell connections that go on by themselves, of
+// which no new ones come then. f need not wait for them. Life.OnDrain registers what is
+// called at the drain's begin, and waited for.
 func (s *Server) RegisterOnShutdown(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onShutdown = append(s.onShutdown, f)
 }
 
+// tellShutdown is called in a drain, and once more when a listener has ended there: with
+// the last one, it does what it is for.
 func (s *Server) tellShutdown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.serving > 0 {
+		return
+	}
 	s.toldShutdown.Do(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		for _, f := range s.onShutdown {
 			go f()
 		}

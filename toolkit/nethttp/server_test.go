@@ -763,12 +763,13 @@ type key string
 func TestServerContexts(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
-		_, isServer := ctx.Value(http.ServerContextKey).(*http.Server)
+		server, _ := ctx.Value(http.ServerContextKey).(*http.Server)
 		local, _ := ctx.Value(http.LocalAddrContextKey).(net.Addr)
-		_, _ = fmt.Fprint(w, ctx.Value(key("base")), " ", ctx.Value(key("conn")), " ", isServer, " ", local, " ", ctx.Err())
+		_, _ = fmt.Fprint(w, ctx.Value(key("base")), " ", ctx.Value(key("conn")), " ", server.Addr, " ", local, " ", ctx.Err())
 	})
 	everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
 		srv := with(&http.Server{
+			Addr:    "server",
 			Handler: h,
 			BaseContext: func(l net.Listener) context.Context {
 				return context.WithValue(context.Background(), key("base"), l.Addr())
@@ -784,7 +785,7 @@ func TestServerContexts(t *testing.T) {
 		two, _ := srv.serve()
 		for _, addr := range []string{one, two} {
 			c := dialAddr(t, addr)
-			want := fmt.Sprintf("%s %s+%s true %s <nil>", addr, addr, c.LocalAddr(), addr)
+			want := fmt.Sprintf("%s %s+%s server %s <nil>", addr, addr, c.LocalAddr(), addr)
 			for range 3 {
 				if got := c.get("/").text; got != want {
 					t.Errorf("contexts %q; want %q", got, want)
@@ -987,6 +988,29 @@ func TestServerRegisterOnShutdown(t *testing.T) {
 		<-running
 		if err := srv.Shutdown(context.Background()); err != nil {
 			t.Error(err)
+		}
+		wantClosed(t, ended)
+
+		// Nobody can connect any more when it is called: all who are to be told are there.
+		srv = with(&http.Server{Handler: http.HandlerFunc(sayNet)})
+		if srv.ours != nil {
+			srv.ours.Life.ShutdownDelay = 20 * time.Millisecond
+		}
+		addr, ended = srv.serve()
+		refused := make(chan error, 1)
+		srv.RegisterOnShutdown(func() {
+			nc, err := net.Dial("tcp", addr)
+			if err == nil {
+				_ = nc.Close()
+			}
+			refused <- err
+		})
+		dialAddr(t, addr).get("/")
+		if err := srv.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-refused; err == nil {
+			t.Error("told while connections were accepted")
 		}
 		wantClosed(t, ended)
 
