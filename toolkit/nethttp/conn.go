@@ -294,7 +294,7 @@ func (c *tlsConn) ConnectionState() tls.ConnectionState {
 
 // handshake makes a TLS connection's state known.
 func (s *server) handshake(nc secure) error {
-	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(max(0, s.HTTP.ReadHeaderTimeout), forever))) // or TLSHandshakeTimeout
+	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(s.life.TLSHandshakeTimeout, max(0, s.HTTP.ReadHeaderTimeout), forever)))
 	err := nc.Handshake()
 	_ = nc.SetReadDeadline(time.Time{})
 	return err
