@@ -379,7 +379,7 @@ func (s *Server) observe() {
 	h.Handler = s.serveRequest
 	h.ConnState = s.setConnState
 	h.ErrorHandler = s.serveError
-	if s.TLSHandshakeTimeout > 0 && h.TLSConfig != nil && h.ReadTimeout <= 0 {
+	if s.TLSHandshakeTimeout > 0 && h.ReadTimeout <= 0 { // TLS may come by ServeListener
 		h.ReadTimeout = forever // fasthttp would set the handshake no deadline, nor lift ours
 	}
 }

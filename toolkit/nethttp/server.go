@@ -345,7 +345,7 @@ func (s *Server) setUpLife() {
 		h.ReadBufferSize = min(cmp.Or(max(0, s.MaxHeaderBytes), http.DefaultMaxHeaderBytes), maxNativeHeader)
 	}
 	s.setTimeouts(h)
-	life.TLSHandshakeTimeout = cmp.Or(life.TLSHandshakeTimeout, h.ReadTimeout)
+	life.TLSHandshakeTimeout = cmp.Or(life.TLSHandshakeTimeout, handshakeTimeout(s.http))
 	if s.ConnState != nil && s.routes.mux != nil { // else fasthttp serves none
 		h.ConnState = func(nc net.Conn, st fasthttp.ConnState) { s.ConnState(nc, http.ConnState(st)) }
 	}
