@@ -294,10 +294,21 @@ func (c *tlsConn) ConnectionState() tls.ConnectionState {
 
 // handshake makes a TLS connection's state known.
 func (s *server) handshake(nc secure) error {
-	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(s.life.TLSHandshakeTimeout, max(0, s.HTTP.ReadHeaderTimeout), forever)))
+	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(handshakeTimeout(s.HTTP), forever))) // or TLSHandshakeTimeout
 	err := nc.Handshake()
 	_ = nc.SetReadDeadline(time.Time{})
 	return err
+}
+
+// handshakeTimeout is how long an http.Server lets a TLS handshake take: the least of the
+// timeouts that are set. Zero is no limit.
+func handshakeTimeout(h *http.Server) (least time.Duration) {
+	for _, d := range []time.Duration{h.ReadHeaderTimeout, h.ReadTimeout, h.WriteTimeout} {
+		if d > 0 && (least == 0 || d < least) {
+			least = d
+		}
+	}
+	return least
 }
 
 // tellHandshake says of a handshake that has failed what http.Server says where it makes
