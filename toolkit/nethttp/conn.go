@@ -225,8 +225,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// SetWriteDeadline is called by handlers, and by http.Server when a response is over.
+// SetWriteDeadline is called by handlers, and by http.Server when a response is over, and
+// when it has tried to read a request: by then the connection may be one of HTTP/2.
 func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.gone {
+		return nil
+	}
 	if own := !t.IsZero(); own != c.deadline.Load() {
 		c.deadline.Store(own)
 	}
