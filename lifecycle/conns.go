@@ -390,7 +390,7 @@ func (s *Server) observe() {
 	h.Handler = s.serveRequest
 	h.ConnState = s.setConnState
 	h.ErrorHandler = s.serveError
-	if s.TLSHandshakeTimeout > 0 && h.TLSConfig != nil && h.ReadTimeout <= 0 {
+	if s.TLSHandshakeTimeout > 0 && h.ReadTimeout <= 0 { // ServeListener may bring TLS
 		h.ReadTimeout = forever // fasthttp would set the handshake no deadline, nor lift ours
 	}
 }

@@ -145,8 +145,8 @@ type Server struct {
 	MinWriteRate Rate
 
 	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
-	// for Addrs, from when the connection is accepted. Without it, or where it is
-	// longer, HTTP.ReadTimeout ends a handshake. Run sets an HTTP.ReadTimeout of zero to
+	// for Addrs and those that ServeListener has a configuration for, from when the
+	// connection is accepted. Without it, or where it is longer, HTTP.ReadTimeout ends a handshake. Run sets an HTTP.ReadTimeout of zero to
 	// 100 years for it. Zero, the default, is no limit.
 	TLSHandshakeTimeout time.Duration
 

@@ -83,7 +83,11 @@ func TestLifecycleLosesNothingOverTLS(t *testing.T) {
 
 func TestLifecycleLosesNothingAtADistance(t *testing.T) {
 	r := Run(t, Plan{
-		Start:   Server(server),
+		Start: Server(func() *lifecycle.Server {
+			s := server()
+			s.LastCall = time.Second // for first requests, of clients that wait for a CPU
+			return s
+		}),
 		Clients: []Clients{{Kind: KeepAlive, Count: 32, Pause: 5 * time.Millisecond}, {Kind: Silent, Count: 2}},
 		Rounds:  3, Delay: 20 * time.Millisecond, After: 200 * time.Millisecond,
 	})

@@ -225,8 +225,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// SetWriteDeadline is called by handlers, and by http.Server when a response is over.
+// SetWriteDeadline is called by handlers, and by http.Server when a response is over, and
+// when it has tried to read a request: by then the connection may be one of HTTP/2.
 func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.gone {
+		return nil
+	}
 	if own := !t.IsZero(); own != c.deadline.Load() {
 		c.deadline.Store(own)
 	}
@@ -294,10 +298,21 @@ func (c *tlsConn) ConnectionState() tls.ConnectionState {
 
 // handshake makes a TLS connection's state known.
 func (s *server) handshake(nc secure) error {
-	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(max(0, s.HTTP.ReadHeaderTimeout), forever))) // or TLSHandshakeTimeout
+	_ = nc.SetReadDeadline(time.Now().Add(cmp.Or(handshakeTimeout(s.HTTP), forever))) // or TLSHandshakeTimeout
 	err := nc.Handshake()
 	_ = nc.SetReadDeadline(time.Time{})
 	return err
+}
+
+// handshakeTimeout is how long an http.Server lets a TLS handshake take: the least of the
+// timeouts that are set. Zero is no limit.
+func handshakeTimeout(h *http.Server) (least time.Duration) {
+	for _, d := range []time.Duration{h.ReadHeaderTimeout, h.ReadTimeout, h.WriteTimeout} {
+		if d > 0 && (least == 0 || d < least) {
+			least = d
+		}
+	}
+	return least
 }
 
 // tellHandshake says of a handshake that has failed what http.Server says where it makes

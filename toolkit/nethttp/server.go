@@ -365,13 +365,7 @@ func (s *Server) setUpLife() {
 		h.ReadBufferSize = min(cmp.Or(max(0, s.MaxHeaderBytes), http.DefaultMaxHeaderBytes), maxNativeHeader)
 	}
 	s.setTimeouts(h)
-	if life.TLSHandshakeTimeout == 0 {
-		for _, d := range []time.Duration{s.ReadHeaderTimeout, s.ReadTimeout, s.WriteTimeout} { // as http.Server has it
-			if d > 0 && (life.TLSHandshakeTimeout == 0 || d < life.TLSHandshakeTimeout) {
-				life.TLSHandshakeTimeout = d
-			}
-		}
-	}
+	life.TLSHandshakeTimeout = cmp.Or(life.TLSHandshakeTimeout, handshakeTimeout(s.http))
 	if s.ConnState != nil && s.routes.mux != nil { // else fasthttp serves none
 		h.ConnState = func(nc net.Conn, st fasthttp.ConnState) { s.ConnState(nc, http.ConnState(st)) }
 	}

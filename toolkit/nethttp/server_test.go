@@ -879,13 +879,23 @@ func TestServerHandshakeTimeout(t *testing.T) {
 		func(h *http.Server) { h.ReadTimeout, h.WriteTimeout = time.Hour, short },
 	} {
 		everywhere(t, func(t *testing.T, with func(*http.Server) *usage) {
-			h := &http.Server{TLSConfig: serverTLS(), ErrorLog: log.New(io.Discard, "", 0)}
-			set(h)
-			srv := with(h)
-			addr, _ := srv.serveBy(func(l net.Listener) error { return srv.ServeTLS(l, "", "") })
-			c := dialAddr(t, addr)
-			if _, err := io.Copy(io.Discard, c.r); err != nil {
-				t.Errorf("%v; want it closed", err)
+			for _, own := range []bool{false, true} {
+				h := &http.Server{TLSConfig: serverTLS(), ErrorLog: log.New(io.Discard, "", 0)}
+				set(h)
+				srv := with(h)
+				if own && srv.ours != nil && srv.ours.routes.mux != nil {
+					continue // fasthttp has its ReadTimeout for it
+				}
+				addr, _ := srv.serveBy(func(l net.Listener) error {
+					if own {
+						return srv.Serve(tls.NewListener(l, serverTLS()))
+					}
+					return srv.ServeTLS(l, "", "")
+				})
+				c := dialAddr(t, addr)
+				if _, err := io.Copy(io.Discard, c.r); err != nil {
+					t.Errorf("%v; want it closed", err)
+				}
 			}
 		})
 	}
