@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // pipe is a listener for connections in memory, to be used in one bubble of fake time.
@@ -51,12 +53,19 @@ func (p *pipe) dial() net.Conn {
 // framed is a client of HTTP/2 in fake time: what it is sent is noted, with its time.
 type framed struct {
 	net.Conn
-	began time.Time
-	deaf  chan struct{} // if not nil, nothing is read before it is closed
-	over  chan struct{} // closed when the connection has ended, after log is complete
-	log   []string
-	asked bool          // to leave, by a GOAWAY that is no error
-	last  time.Duration // when the last frame came
+	began   time.Time
+	deaf    chan struct{} // if not nil, nothing is read before it is closed
+	over    chan struct{} // closed when the connection has ended, after log is complete
+	log     []string
+	goAways []farewell
+	asked   bool          // to leave, by a GOAWAY that is no error
+	last    time.Duration // when the last frame came
+}
+
+// farewell is a GOAWAY.
+type farewell struct {
+	at         time.Duration
+	last, code uint32
 }
 
 // begin says the preface and SETTINGS, and begins to read.
@@ -98,7 +107,9 @@ func (c *framed) read() {
 			continue // what it acknowledges, or finds closed, in that second
 		}
 		c.asked = c.asked || fs.kind == frameGoAway && binary.BigEndian.Uint32(payload[4:]) == noError
-		c.last = time.Since(c.began)
+		if c.last = time.Since(c.began); fs.kind == frameGoAway {
+			c.goAways = append(c.goAways, farewell{c.last, binary.BigEndian.Uint32(payload), binary.BigEndian.Uint32(payload[4:])})
+		}
 		text := fmt.Sprintf("%q", payload)
 		if fs.size > 200 {
 			text = fmt.Sprint(fs.size)
@@ -335,4 +346,70 @@ func large(stream uint32, kilobytes int) (b []byte) {
 		b = appendFrame(b, frameContinuation, 0, stream, headers("x", value))
 	}
 	return appendFrame(b, frameContinuation, flagEndHeaders, stream, headers("y", "z"))
+}
+
+// A request that crosses the end of its connection is handled, or its client is told that it
+// is not.
+func TestHTTP2CrossesTheEnd(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			l := newPipe()
+			srv := &Server{Handler: http.HandlerFunc(sayNet)}
+			srv.Life.LastCall = time.Second
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = srv.Serve(l)
+			}()
+			c := l.begin(nil)
+			c.send(get(1, "/net"))
+			synctest.Wait()
+			srv.Life.Drain()
+			time.Sleep(time.Second)
+			c.send(get(3, "/net"))
+			<-ended
+			time.Sleep(48 * time.Hour)
+			answered := slices.ContainsFunc(c.heard(), func(line string) bool { return strings.Contains(line, "kind 0 flags 1 stream 3:") })
+			if n := len(c.goAways); n < 2 || (c.goAways[n-1].last == 3) != answered {
+				t.Errorf("%v; answered: %v", c.goAways, answered)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// small is a listener whose connections buffer little of what is written.
+type small struct{ net.Listener }
+
+func (l small) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		err = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
+// A client that has nothing under way, and takes nothing of what it is sent, does not hold
+// up the drain.
+func TestHTTP2DeafAtTheEnd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, "tcp", app{set: func(s *lifecycle.Server) {
+		s.Addrs, s.Listeners, s.DrainTimeout = nil, []net.Listener{small{l}}, patience/2
+	}})
+	c := r.rawHTTP2()
+	c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+	if err := c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	var pings []byte
+	for range 9000 { // fewer than the http.Server ends the connection for
+		pings = appendFrame(pings, framePing, 0, 0, make([]byte, 8))
+	}
+	c.send(string(pings))
+	r.finish() // which waits until all have been read
 }
