@@ -348,6 +348,97 @@ func large(stream uint32, kilobytes int) (b []byte) {
 	return appendFrame(b, frameContinuation, flagEndHeaders, stream, headers("y", "z"))
 }
 
+// A connection that has become older than MaxConnAge is ended by GOAWAYs, whether it is
+// idle now and then or never, and each of its streams is answered. A client that heeds the
+// first of them and opens no more streams need not close it.
+func TestHTTP2MaxConnAge(t *testing.T) {
+	const age = time.Minute
+	for name, tt := range map[string]struct {
+		first string        // what the first request takes, in seconds
+		pause time.Duration // between the ones after it; they go on, whatever is said, but for 0
+	}{
+		"idle now and then": {"0", 7 * time.Second},
+		"never idle":        {"600", 7 * time.Second},
+		"heeds it":          {"70", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipe()
+				srv := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					d, _ := time.ParseDuration(r.URL.Path[len("/net/"):] + "s")
+					_, _ = io.WriteString(w, "begun")
+					_ = http.NewResponseController(w).Flush()
+					time.Sleep(d)
+					_, _ = io.WriteString(w, "done")
+				})}
+				srv.Life.MaxConnAge = age
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					_ = srv.Serve(l)
+				}()
+				c := l.begin(nil)
+				c.send(get(1, "/net/"+tt.first))
+				last := uint32(1)
+				for began := time.Now(); tt.pause > 0 && !c.isOver() && time.Since(began) < 5*age; {
+					time.Sleep(tt.pause)
+					last += 2
+					c.send(get(last, "/net/0"))
+				}
+				if tt.pause == 0 {
+					time.Sleep(70*time.Second + time.Second/2)
+					c.send(get(3, "/net/1"))
+					last = 3
+				}
+				time.Sleep(20 * age)
+				if !c.isOver() {
+					t.Error("it has not ended")
+				}
+				_ = c.Close()
+				log := strings.Join(c.heard(), "\n")
+				asked, handled := -time.Second, uint32(0)
+				for _, g := range c.goAways {
+					if g.last == maxStream {
+						asked = g.at
+					} else {
+						handled = g.last
+					}
+					if g.code != noError {
+						t.Errorf("GOAWAY of %+v", g)
+					}
+				}
+				if asked < age-age/10 || asked > age+age/10+10*time.Second {
+					t.Errorf("asked to leave after %v", asked)
+				}
+				if handled == 0 || handled > last {
+					t.Errorf("the last GOAWAY is of stream %d", handled)
+				}
+				for stream := uint32(1); stream <= handled; stream += 2 {
+					if end := fmt.Sprintf("kind 0 flags 1 stream %d:", stream); !strings.Contains(log, end) {
+						t.Errorf("stream %d has no end", stream)
+					}
+				}
+				if t.Failed() {
+					t.Log(log)
+				}
+				_ = srv.Close()
+				<-ended
+				time.Sleep(48 * time.Hour)
+			})
+		})
+	}
+}
+
+// isOver reports whether the connection has ended.
+func (c *framed) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // A request that crosses the end of its connection is handled, or its client is told that it
 // is not.
 func TestHTTP2CrossesTheEnd(t *testing.T) {
