@@ -105,7 +105,11 @@ func (a *Adopted) Listener() net.Listener { return a.c.from.Listener }
 // it when the handler returns.
 func (s *Server) Adopt(nc net.Conn) *Adopted {
 	c := s.conns.get(nc)
-	if c == nil || c.refused != admitted {
+	switch {
+	case c == nil:
+		return nil
+	case c.refused != admitted:
+		c.lingerAfter() // it is told so while it sends
 		return nil
 	}
 	return s.adopt(c)

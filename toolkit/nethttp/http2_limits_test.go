@@ -504,3 +504,44 @@ func TestHTTP2DeafAtTheEnd(t *testing.T) {
 	c.send(string(pings))
 	r.finish() // which waits until all have been read
 }
+
+// A connection beyond a limit is refused, in good order whatever its client sends; those
+// that are there are not touched, and their end makes room. Over TLS the client is told by
+// HTTP/2. Without, it is refused with its first byte, which does not tell what it speaks.
+func TestHTTP2TooManyConns(t *testing.T) {
+	for name, limit := range map[string]func(*fasthttp.Server){
+		"503": func(h *fasthttp.Server) { h.Concurrency = 1 },
+		"429": func(h *fasthttp.Server) { h.MaxConnsPerIP = 1 },
+	} {
+		for _, kind := range []string{"tcp", "tls"} {
+			for _, fresh := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %s fresh=%v", name, kind, fresh), func(t *testing.T) {
+					r := run(t, kind, app{fresh: fresh, set: func(s *lifecycle.Server) { limit(s.HTTP) }})
+					c := r.rawHTTP2()
+					c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+					for range 3 {
+						refused := r.rawHTTP2()
+						refused.send(string(large(1, 64)))
+						got, err := io.ReadAll(refused.r)
+						want := "HTTP/1.1 " + name
+						if kind == "tls" {
+							want = string(append(appendFrame(nil, 0x4, 0, 0, nil), goAway(0, enhanceYourCalm)...))
+						}
+						if err != nil || !strings.HasPrefix(string(got), want) {
+							t.Errorf("%q, %v", got, err)
+						}
+						_ = refused.Close()
+					}
+					c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+					_ = c.Close()
+					r.until("there is room", func() bool { return r.Counts().Total() == 0 })
+					c = r.rawHTTP2()
+					c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+					if got := r.Totals(); got.Accepted != 2 || got.RefusedConns+got.RefusedPerIP != 3 {
+						t.Errorf("%+v", got)
+					}
+				})
+			}
+		}
+	}
+}

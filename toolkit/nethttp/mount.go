@@ -42,6 +42,10 @@
 // HTTP.MaxRequestsPerConn end connections in the same way, with their next response, or a
 // second after the last one.
 //
+// A connection beyond HTTP.Concurrency or HTTP.MaxConnsPerIP is refused with its first byte:
+// over TLS by a GOAWAY, and without, as that byte does not tell what it speaks, by HTTP/1's
+// 503 or 429.
+//
 // # What differs
 //
 // Handlers see what they see in net/http, with these differences: a request on a connection
