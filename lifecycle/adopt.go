@@ -105,7 +105,11 @@ func (a *Adopted) Listener() net.Listener { return a.c.from.Listener }
 // it when the handler returns.
 func (s *Server) Adopt(nc net.Conn) *Adopted {
 	c := s.conns.get(nc)
-	if c == nil || c.refused != admitted {
+	switch {
+	case c == nil:
+		return nil
+	case c.refused != admitted:
+		c.lingerAfter() // it is told so while it sends
 		return nil
 	}
 	return s.adopt(c)
@@ -252,17 +256,36 @@ func (a *Adopted) Leave() {
 // HTTP.MaxRequestsPerConn is reached, or HTTP.DisableKeepalive is set. It is asked once
 // a response: those of a drain are counted.
 func (a *Adopted) Last() bool {
-	s := a.s
-	if s.phases.load() >= PhaseDraining {
-		s.told.Add(1)
+	if a.s.phases.load() >= PhaseDraining {
+		a.s.told.Add(1)
 		return true
 	}
-	return s.HTTP.DisableKeepalive || s.wornOut(a.c)
+	return a.mayGo()
 }
 
+// mayGo reports whether the connection is to end, drain or not.
+func (a *Adopted) mayGo() bool { return a.s.HTTP.DisableKeepalive || a.s.wornOut(a.c) }
+
 // Idle is for when a response has been sent and the connection waits for another
-// request.
-func (a *Adopted) Idle() { a.s.rest(a.c, a.s.now()) }
+// request. One of several requests at a time that is to have no more of them ends soon
+// after, as by the drain: its client may keep to what it was told, and not close it.
+func (a *Adopted) Idle() {
+	a.s.rest(a.c, a.s.now())
+	if a.c.multiplexed() && a.mayGo() {
+		time.AfterFunc(leaveTime, a.endIdle)
+	}
+}
+
+// leaveTime is what a client that was asked to leave has for that itself, as in net/http.
+const leaveTime = time.Second
+
+// endIdle ends a connection of several requests at a time, unless one has come.
+func (a *Adopted) endIdle() {
+	f := a.c.farewell.Load()
+	if stateOf(a.c.word.Load()) == StateIdle && !(f.ready() && a.s.end(a.c)) {
+		time.AfterFunc(leaveTime, a.endIdle) // it is not ready, or there is something to read
+	}
+}
 
 // Hijacked is for when a handler has taken the connection over. It is awaited until
 // Close.

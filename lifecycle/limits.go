@@ -255,8 +255,17 @@ func (s *Server) Totals() Totals {
 func (s *Server) wornOut(c *conn) bool {
 	limit := s.HTTP.MaxRequestsPerConn
 	return limit > 0 && c.word.Load()/oneRequest >= uint64(limit) ||
-		s.MaxConnAge > 0 && time.Duration(c.since.Load())-c.accepted > s.maxAge(c.id) ||
+		s.MaxConnAge > 0 && s.lately(c)-c.accepted > s.maxAge(c.id) ||
 		c.watches.Load()
+}
+
+// lately is when c's request began, or later: that is known without a look at the clock,
+// but where others may be under way for as long as the connection is open.
+func (s *Server) lately(c *conn) time.Duration {
+	if c.multiplexed() {
+		return s.now()
+	}
+	return time.Duration(c.since.Load())
 }
 
 // maxAge is how old a connection may be: MaxConnAge, up to a tenth more or less, so

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // pipe is a listener for connections in memory, to be used in one bubble of fake time.
@@ -51,12 +53,19 @@ func (p *pipe) dial() net.Conn {
 // framed is a client of HTTP/2 in fake time: what it is sent is noted, with its time.
 type framed struct {
 	net.Conn
-	began time.Time
-	deaf  chan struct{} // if not nil, nothing is read before it is closed
-	over  chan struct{} // closed when the connection has ended, after log is complete
-	log   []string
-	asked bool          // to leave, by a GOAWAY that is no error
-	last  time.Duration // when the last frame came
+	began   time.Time
+	deaf    chan struct{} // if not nil, nothing is read before it is closed
+	over    chan struct{} // closed when the connection has ended, after log is complete
+	log     []string
+	goAways []farewell
+	asked   bool          // to leave, by a GOAWAY that is no error
+	last    time.Duration // when the last frame came
+}
+
+// farewell is a GOAWAY.
+type farewell struct {
+	at         time.Duration
+	last, code uint32
 }
 
 // begin says the preface and SETTINGS, and begins to read.
@@ -98,7 +107,9 @@ func (c *framed) read() {
 			continue // what it acknowledges, or finds closed, in that second
 		}
 		c.asked = c.asked || fs.kind == frameGoAway && binary.BigEndian.Uint32(payload[4:]) == noError
-		c.last = time.Since(c.began)
+		if c.last = time.Since(c.began); fs.kind == frameGoAway {
+			c.goAways = append(c.goAways, farewell{c.last, binary.BigEndian.Uint32(payload), binary.BigEndian.Uint32(payload[4:])})
+		}
 		text := fmt.Sprintf("%q", payload)
 		if fs.size > 200 {
 			text = fmt.Sprint(fs.size)
@@ -335,4 +346,202 @@ func large(stream uint32, kilobytes int) (b []byte) {
 		b = appendFrame(b, frameContinuation, 0, stream, headers("x", value))
 	}
 	return appendFrame(b, frameContinuation, flagEndHeaders, stream, headers("y", "z"))
+}
+
+// A connection that has become older than MaxConnAge is ended by GOAWAYs, whether it is
+// idle now and then or never, and each of its streams is answered. A client that heeds the
+// first of them and opens no more streams need not close it.
+func TestHTTP2MaxConnAge(t *testing.T) {
+	const age = time.Minute
+	for name, tt := range map[string]struct {
+		first string        // what the first request takes, in seconds
+		pause time.Duration // between the ones after it; they go on, whatever is said, but for 0
+	}{
+		"idle now and then": {"0", 7 * time.Second},
+		"never idle":        {"600", 7 * time.Second},
+		"heeds it":          {"70", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipe()
+				srv := &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					d, _ := time.ParseDuration(r.URL.Path[len("/net/"):] + "s")
+					_, _ = io.WriteString(w, "begun")
+					_ = http.NewResponseController(w).Flush()
+					time.Sleep(d)
+					_, _ = io.WriteString(w, "done")
+				})}
+				srv.Life.MaxConnAge = age
+				ended := make(chan struct{})
+				go func() {
+					defer close(ended)
+					_ = srv.Serve(l)
+				}()
+				c := l.begin(nil)
+				c.send(get(1, "/net/"+tt.first))
+				last := uint32(1)
+				for began := time.Now(); tt.pause > 0 && !c.isOver() && time.Since(began) < 5*age; {
+					time.Sleep(tt.pause)
+					last += 2
+					c.send(get(last, "/net/0"))
+				}
+				if tt.pause == 0 {
+					time.Sleep(70*time.Second + time.Second/2)
+					c.send(get(3, "/net/1"))
+					last = 3
+				}
+				time.Sleep(20 * age)
+				if !c.isOver() {
+					t.Error("it has not ended")
+				}
+				_ = c.Close()
+				log := strings.Join(c.heard(), "\n")
+				asked, handled := -time.Second, uint32(0)
+				for _, g := range c.goAways {
+					if g.last == maxStream {
+						asked = g.at
+					} else {
+						handled = g.last
+					}
+					if g.code != noError {
+						t.Errorf("GOAWAY of %+v", g)
+					}
+				}
+				if asked < age-age/10 || asked > age+age/10+10*time.Second {
+					t.Errorf("asked to leave after %v", asked)
+				}
+				if handled == 0 || handled > last {
+					t.Errorf("the last GOAWAY is of stream %d", handled)
+				}
+				for stream := uint32(1); stream <= handled; stream += 2 {
+					if end := fmt.Sprintf("kind 0 flags 1 stream %d:", stream); !strings.Contains(log, end) {
+						t.Errorf("stream %d has no end", stream)
+					}
+				}
+				if t.Failed() {
+					t.Log(log)
+				}
+				_ = srv.Close()
+				<-ended
+				time.Sleep(48 * time.Hour)
+			})
+		})
+	}
+}
+
+// isOver reports whether the connection has ended.
+func (c *framed) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// A request that crosses the end of its connection is handled, or its client is told that it
+// is not.
+func TestHTTP2CrossesTheEnd(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			l := newPipe()
+			srv := &Server{Handler: http.HandlerFunc(sayNet)}
+			srv.Life.LastCall = time.Second
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = srv.Serve(l)
+			}()
+			c := l.begin(nil)
+			c.send(get(1, "/net"))
+			synctest.Wait()
+			srv.Life.Drain()
+			time.Sleep(time.Second)
+			c.send(get(3, "/net"))
+			<-ended
+			time.Sleep(48 * time.Hour)
+			answered := slices.ContainsFunc(c.heard(), func(line string) bool { return strings.Contains(line, "kind 0 flags 1 stream 3:") })
+			if n := len(c.goAways); n < 2 || (c.goAways[n-1].last == 3) != answered {
+				t.Errorf("%v; answered: %v", c.goAways, answered)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// small is a listener whose connections buffer little of what is written.
+type small struct{ net.Listener }
+
+func (l small) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		err = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
+// A client that has nothing under way, and takes nothing of what it is sent, does not hold
+// up the drain.
+func TestHTTP2DeafAtTheEnd(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, "tcp", app{set: func(s *lifecycle.Server) {
+		s.Addrs, s.Listeners, s.DrainTimeout = nil, []net.Listener{small{l}}, patience/2
+	}})
+	c := r.rawHTTP2()
+	c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+	if err := c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	var pings []byte
+	for range 9000 { // fewer than the http.Server ends the connection for
+		pings = appendFrame(pings, framePing, 0, 0, make([]byte, 8))
+	}
+	c.send(string(pings))
+	r.finish() // which waits until all have been read
+}
+
+// A connection beyond a limit is refused, in good order whatever its client sends; those
+// that are there are not touched, and their end makes room. Over TLS the client is told by
+// HTTP/2. Without, it is refused with its first byte, which does not tell what it speaks.
+func TestHTTP2TooManyConns(t *testing.T) {
+	for name, limit := range map[string]func(*fasthttp.Server){
+		"503": func(h *fasthttp.Server) { h.Concurrency = 1 },
+		"429": func(h *fasthttp.Server) { h.MaxConnsPerIP = 1 },
+	} {
+		for _, kind := range []string{"tcp", "tls"} {
+			for _, fresh := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %s fresh=%v", name, kind, fresh), func(t *testing.T) {
+					r := run(t, kind, app{fresh: fresh, set: func(s *lifecycle.Server) { limit(s.HTTP) }})
+					c := r.rawHTTP2()
+					c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+					for range 3 {
+						refused := r.rawHTTP2()
+						refused.send(string(large(1, 64)))
+						got, err := io.ReadAll(refused.r)
+						want := "HTTP/1.1 " + name
+						if kind == "tls" {
+							want = string(append(appendFrame(nil, 0x4, 0, 0, nil), goAway(0, enhanceYourCalm)...))
+						}
+						if err != nil || !strings.HasPrefix(string(got), want) {
+							t.Errorf("%q, %v", got, err)
+						}
+						_ = refused.Close()
+					}
+					c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+					_ = c.Close()
+					r.until("there is room", func() bool { return r.Counts().Total() == 0 })
+					c = r.rawHTTP2()
+					c.until(frameData, c.ask("/net", flagEndStream), flagEndStream)
+					if got := r.Totals(); got.Accepted != 2 || got.RefusedConns+got.RefusedPerIP != 3 {
+						t.Errorf("%+v", got)
+					}
+				})
+			}
+		}
+	}
 }

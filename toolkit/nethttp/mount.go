@@ -39,7 +39,12 @@
 // call, and then, an idle connection gets the GOAWAY that says which stream was the
 // last (RFC 9113, section 6.8; net/http's own server sends that one only, at once, and
 // closes a second later), a FIN and an end in good order. MaxConnAge and
-// HTTP.MaxRequestsPerConn ask clients to leave in the same way.
+// HTTP.MaxRequestsPerConn end connections in the same way, with their next response, or a
+// second after the last one.
+//
+// A connection beyond HTTP.Concurrency or HTTP.MaxConnsPerIP is refused with its first byte:
+// over TLS by a GOAWAY, and without, as that byte does not tell what it speaks, by HTTP/1's
+// 503 or 429.
 //
 // # What differs
 //

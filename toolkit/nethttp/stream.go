@@ -41,6 +41,8 @@ type streams struct {
 	out     frames
 	say     []byte // frames of our own, to be put in where the next one ends
 
+	parting sync.Once // see part
+
 	mu      sync.Mutex // guards what follows
 	open    []uint32   // in their order; a map would take more of the stack than Write's goroutine has
 	last    uint32     // the client's highest stream
@@ -69,7 +71,11 @@ func (c *streams) Read(p []byte) (n int, err error) {
 	}
 	skip := min(n, len(preface)-c.preface)
 	c.preface += skip
-	if !c.in.follow(p[skip:n], c.received, c.acknowledged) || c.isLeaving() {
+	if !c.in.follow(p[skip:n], c.received, c.acknowledged) {
+		c.part() // before the http.Server closes it
+		return 0, io.EOF
+	}
+	if c.isLeaving() {
 		return 0, io.EOF
 	}
 	return n, err
@@ -259,14 +265,22 @@ func (c *streams) ready() bool {
 
 // bid is called when the connection is to end and nothing is under way.
 func (c *streams) bid() {
-	c.mu.Lock()
-	c.limit = min(c.limit, c.last)
-	last := c.limit
-	c.mu.Unlock()
-	c.tell(goAway(last, noError))
+	c.part()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.leave()
+}
+
+// part says which stream was the last, and returns when that has been said. One that comes
+// later is not handled: see received.
+func (c *streams) part() {
+	c.parting.Do(func() {
+		c.mu.Lock()
+		last := min(c.limit, c.last)
+		c.mu.Unlock()
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(noWord)) // nothing is under way for who takes none of it
+		c.tell(goAway(last, noError))
+	})
 }
 
 // lastResponse is asked before a response's header is sent.
