@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -152,5 +153,88 @@ func TestHTTP2AsAVersion(t *testing.T) {
 	c.send("GET /native HTTP/2.0\r\nHost: t\r\n\r\n")
 	if got := c.reply("GET").String(); got != "400 Bad Request: HTTP version" {
 		t.Error(got)
+	}
+}
+
+// Streams are what MaxInFlight counts, of both kinds of handlers: one too many is answered
+// with a 503, and nothing happens to the others. A stream that its client has reset counts
+// until its handler has returned.
+func TestHTTP2MaxInFlight(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS=%v", secure), func(t *testing.T) {
+			entered, release := make(chan struct{}, 9), make(chan struct{})
+			b := loopback().MaxInFlight(2, 0).
+				Get("/native", func(ctx *fasthttp.RequestCtx) { entered <- struct{}{}; <-release; ctx.SetBodyString("native") }).
+				NetHTTP("/net", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					entered <- struct{}{}
+					<-release
+					_, _ = io.WriteString(w, "net")
+				}))
+			url := "http://t"
+			if secure {
+				cert := certificate()
+				b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+				url = "https://t"
+			}
+			r := run(t, b)
+			c := r.http2Client()
+			if got := askHTTP2(t, c, "GET", url+"/readyz", ""); got != "HTTP/2.0 200 ok\n" { // which makes the connection
+				t.Error(got)
+			}
+			native := make(chan string, 1)
+			go func() { native <- askHTTP2(t, c, "GET", url+"/native", "") }()
+			<-entered
+			ctx, reset := context.WithCancel(context.Background())
+			gone := make(chan error, 1)
+			go func() {
+				req, _ := http.NewRequestWithContext(ctx, "GET", url+"/net", nil)
+				_, err := c.Do(req)
+				gone <- err
+			}()
+			<-entered
+			refuses := func(n uint64) {
+				t.Helper()
+				for _, path := range []string{"/native", "/net"} {
+					resp, err := c.Get(url + path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					text, _ := io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+					if resp.ProtoMajor != 2 || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || strings.TrimSpace(string(text)) != tooManyRequests {
+						t.Errorf("%s: %v, %v, %q", path, resp.Status, resp.Header, text)
+					}
+				}
+				if now, refused := r.InFlight(); now != 2 || refused != n {
+					t.Errorf("%d in flight, %d refused; want 2, %d", now, refused, n)
+				}
+			}
+			refuses(2)
+			reset()
+			if err := <-gone; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			refuses(4)
+			close(release)
+			if got := <-native; got != "HTTP/2.0 200 native" {
+				t.Error(got)
+			}
+			for began := time.Now(); ; time.Sleep(time.Millisecond) {
+				if now, _ := r.InFlight(); now == 0 {
+					break
+				} else if time.Since(began) > patience {
+					t.Fatalf("%d in flight", now)
+				}
+			}
+			for _, path := range []string{"net", "native"} {
+				if got := askHTTP2(t, c, "GET", url+"/"+path, ""); got != "HTTP/2.0 200 "+path {
+					t.Error(got)
+				}
+			}
+			if infos := r.Conns(); len(infos) != 1 {
+				t.Errorf("%+v", infos)
+			}
+			r.finish()
+		})
 	}
 }
