@@ -245,3 +245,34 @@ func (c *client) wantEOF() {
 		c.t.Fatalf("read %q, %v; want EOF", b, err)
 	}
 }
+
+// pipe is a listener for connections in memory, to be used in one bubble of fake time.
+type pipe struct {
+	conns chan net.Conn
+	once  sync.Once
+	over  chan struct{}
+}
+
+func newPipe() *pipe { return &pipe{conns: make(chan net.Conn), over: make(chan struct{})} }
+
+func (p *pipe) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.over:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipe) Close() error {
+	p.once.Do(func() { close(p.over) })
+	return nil
+}
+
+func (p *pipe) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+func (p *pipe) dial() net.Conn {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client
+}

@@ -19,37 +19,6 @@ import (
 	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
-// pipe is a listener for connections in memory, to be used in one bubble of fake time.
-type pipe struct {
-	conns chan net.Conn
-	once  sync.Once
-	over  chan struct{}
-}
-
-func newPipe() *pipe { return &pipe{conns: make(chan net.Conn), over: make(chan struct{})} }
-
-func (p *pipe) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.over:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipe) Close() error {
-	p.once.Do(func() { close(p.over) })
-	return nil
-}
-
-func (p *pipe) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-
-func (p *pipe) dial() net.Conn {
-	client, server := net.Pipe()
-	p.conns <- server
-	return client
-}
-
 // framed is a client of HTTP/2 in fake time: what it is sent is noted, with its time.
 type framed struct {
 	net.Conn

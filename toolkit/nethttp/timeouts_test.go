@@ -31,31 +31,6 @@ func (o timeouts) String() string {
 // seconds is n of them.
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
-// pipes is a listener for connections whose writes take what their other ends read.
-type pipes struct {
-	conns chan net.Conn
-	once  sync.Once
-	over  chan struct{}
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), over: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.over:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.over) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
-
 // scene is what one client, and the handlers that it gets to, say of when what has happened.
 type scene struct {
 	began time.Time
@@ -87,10 +62,9 @@ var fields = regexp.MustCompile(`(?m)^(Date|Server|Content-Type|Content-Length|C
 // play has a client connect, and follow the script. It returns what was noted until the
 // connection's end, or a very long time had passed. A deaf client reads when it has sent
 // all.
-func (s *scene) play(l *pipes, deaf bool, script func(*scene)) []string {
+func (s *scene) play(l *pipe, deaf bool, script func(*scene)) []string {
 	s.began = time.Now()
-	client, server := net.Pipe()
-	l.conns <- server
+	client := l.dial()
 	s.out = make(chan string, 100)
 	done := make(chan struct{})
 	var both sync.WaitGroup
@@ -371,7 +345,7 @@ func TestTimeouts(t *testing.T) {
 			play := func(path [2]string, make func(*scene) served) (log []string) {
 				synctest.Test(t, func(*testing.T) {
 					s := &scene{paths: strings.NewReplacer("{1}", path[0], "{2}", path[1])}
-					srv, l := make(s), newPipes()
+					srv, l := make(s), newPipe()
 					over := new(sync.WaitGroup)
 					over.Go(func() {
 						if script.tls {
