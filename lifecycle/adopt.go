@@ -282,7 +282,7 @@ const leaveTime = time.Second
 // endIdle ends a connection of several requests at a time, unless one has come.
 func (a *Adopted) endIdle() {
 	f := a.c.farewell.Load()
-	if stateOf(a.c.word.Load()) == StateIdle && !(f.ready() && a.s.end(a.c)) {
+	if stateOf(a.c.word.Load()) == StateIdle && (!f.ready() || !a.s.end(a.c)) {
 		time.AfterFunc(leaveTime, a.endIdle) // it is not ready, or there is something to read
 	}
 }

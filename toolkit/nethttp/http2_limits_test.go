@@ -237,10 +237,10 @@ func TestHTTP2AsByNetHTTP(t *testing.T) {
 			c.send(appendFrame(nil, 0x4, flagAck, 0, nil), appendFrame(nil, 0x4, flagAck, 0, nil))
 		}},
 	}
-	seconds := func(read, header, write, idle time.Duration) http.Server {
-		return http.Server{ReadTimeout: read * second, ReadHeaderTimeout: header * second, WriteTimeout: write * second, IdleTimeout: idle * second}
+	inSeconds := func(read, header, write, idle int) http.Server {
+		return http.Server{ReadTimeout: seconds(read), ReadHeaderTimeout: seconds(header), WriteTimeout: seconds(write), IdleTimeout: seconds(idle)}
 	}
-	tables := []http.Server{seconds(0, 0, 0, 0), seconds(5, 0, 0, 0), seconds(0, 5, 0, 0), seconds(0, 0, 5, 0), seconds(0, 0, 0, 5), seconds(20, 5, 5, 3), seconds(5, -1, -1, 20), seconds(-1, -1, -1, -1)}
+	tables := []http.Server{inSeconds(0, 0, 0, 0), inSeconds(5, 0, 0, 0), inSeconds(0, 5, 0, 0), inSeconds(0, 0, 5, 0), inSeconds(0, 0, 0, 5), inSeconds(20, 5, 5, 3), inSeconds(5, -1, -1, 20), inSeconds(-1, -1, -1, -1)}
 	config := &http.HTTP2Config{MaxConcurrentStreams: 3}
 	quiet := log.New(io.Discard, "", 0)
 	for name, script := range scripts {

@@ -278,7 +278,7 @@ func (c *streams) part() {
 		c.mu.Lock()
 		last := min(c.limit, c.last)
 		c.mu.Unlock()
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(noWord)) // nothing is under way for who takes none of it
+		_ = c.SetWriteDeadline(time.Now().Add(noWord)) // nothing is under way for who takes none of it
 		c.tell(goAway(last, noError))
 	})
 }

@@ -280,8 +280,8 @@ type served interface {
 }
 
 // unfinished are the scripts in which a request's header does not end in time, and when its
-// first byte comes.
-var unfinished = map[string]time.Duration{
+// first byte comes, in milliseconds.
+var unfinished = map[string]int{
 	"one byte": 3100, "half a line": 3100, "half a header": 3100, "slow header": 500,
 	"second one byte": 3100, "second half": 3100, "second slow": 500,
 	"pipelined, one byte": 0, "pipelined, half": 0,
@@ -291,7 +291,7 @@ var unfinished = map[string]time.Duration{
 // zero being never; where that differs, as docs/migrating.md tells.
 func ends(name string, o timeouts, first string) (at time.Duration, differs bool) {
 	header, idle := seconds(cmp.Or(o.header, o.read)), seconds(cmp.Or(o.idle, o.read))
-	begins := unfinished[name] * time.Millisecond
+	begins := time.Duration(unfinished[name]) * time.Millisecond
 	later := strings.HasPrefix(name, "second") || strings.HasPrefix(name, "pipelined")
 	switch {
 	case strings.HasPrefix(name, "nothing"), strings.Contains(name, "TLS"):
@@ -342,10 +342,10 @@ func TestTimeouts(t *testing.T) {
 	paths := [][2]string{{"/all", "/all"}, {"/net", "/net"}, {"/nat", "/net"}, {"/net", "/nat"}, {"/nat", "/nat"}} // the first one with no native routes
 	for name, script := range scripts {
 		for _, o := range tables {
-			play := func(path [2]string, make func(*scene) served) (log []string) {
+			play := func(path [2]string, serverOf func(*scene) served) (log []string) {
 				synctest.Test(t, func(*testing.T) {
 					s := &scene{paths: strings.NewReplacer("{1}", path[0], "{2}", path[1])}
-					srv, l := make(s), newPipe()
+					srv, l := serverOf(s), newPipe()
 					over := new(sync.WaitGroup)
 					over.Go(func() {
 						if script.tls {
