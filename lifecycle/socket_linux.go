@@ -59,6 +59,9 @@ var dropSYN = func() *unix.SockFprog {
 	return &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 }()
 
+// maxLooks is how often taken looks, of a client that sends without a pause.
+const maxLooks = 10
+
 // taken is how many bytes have been read from a TCP connection's socket, by whomever. It
 // is unknown before Linux 4.1, and of others.
 func taken(nc net.Conn) (n uint64, known bool) {
@@ -67,16 +70,22 @@ func taken(nc net.Conn) (n uint64, known bool) {
 		return 0, false
 	}
 	control(tcp, func(fd uintptr) {
-		// What comes between the two calls counts as taken.
-		waiting, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
-		if err != nil {
-			return
+		// What comes between two calls would count as taken.
+		for received, looks := uint64(0), 0; looks < maxLooks; looks++ {
+			waiting, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+			if err != nil {
+				return
+			}
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			if err != nil || info.Bytes_received < uint64(waiting) { //nolint:gosec // never negative
+				return
+			}
+			n, known = info.Bytes_received-uint64(waiting), true //nolint:gosec // as well
+			if looks > 0 && info.Bytes_received == received {
+				return
+			}
+			received = info.Bytes_received
 		}
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil || info.Bytes_received < uint64(waiting) { //nolint:gosec // never negative
-			return
-		}
-		n, known = info.Bytes_received-uint64(waiting), true //nolint:gosec // as well
 	})
 	return n, known
 }
