@@ -89,7 +89,7 @@ func TestTerminal(t *testing.T) {
 	if n := strings.Count(text, redrawn); n < 3 {
 		t.Errorf("the last line is drawn %d times: %q", n, text)
 	}
-	if end := text[strings.LastIndex(text, "\x1b[?7h"):]; !strings.Contains(end, "server exiting") || !strings.Contains(end, "\r\ncause ") || !strings.HasSuffix(end, "exit code   0\r\n") {
+	if end := text[strings.LastIndex(text, "\x1b[?7h"):]; !strings.Contains(text, "server exiting") || !strings.Contains(end, "\r\ncause ") || !strings.HasSuffix(end, "exit code   0\r\n") {
 		t.Errorf("the end: %q", end)
 	}
 }
