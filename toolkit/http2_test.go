@@ -16,6 +16,15 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
+// urlOf is where a server of b is for its client, over TLS or not.
+func urlOf(b *Builder, secure bool) string {
+	if !secure {
+		return "http://t"
+	}
+	b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{certificate()}, MinVersion: tls.VersionTLS12})
+	return "https://t"
+}
+
 // http2Client is net/http's, and speaks HTTP/2 with the server's first address.
 func (r *running) http2Client() *http.Client {
 	addr, secure := r.ListenAddrs()[0], r.HTTP.TLSConfig != nil
@@ -77,12 +86,7 @@ func TestHTTP2(t *testing.T) {
 				}).
 				NetHTTP("/net/panic", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("on purpose") })).
 				NetHTTP("/net/{path:*}", http.HandlerFunc(legacy))
-			url := "http://t"
-			if secure {
-				cert := certificate()
-				b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
-				url = "https://t"
-			}
+			url := urlOf(b, secure)
 			r := run(t, b)
 			c := r.http2Client()
 			large := strings.Repeat("x", 2000)
@@ -170,12 +174,7 @@ func TestHTTP2MaxInFlight(t *testing.T) {
 					<-release
 					_, _ = io.WriteString(w, "net")
 				}))
-			url := "http://t"
-			if secure {
-				cert := certificate()
-				b.TLSConfig(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
-				url = "https://t"
-			}
+			url := urlOf(b, secure)
 			r := run(t, b)
 			c := r.http2Client()
 			if got := askHTTP2(t, c, "GET", url+"/readyz", ""); got != "HTTP/2.0 200 ok\n" { // which makes the connection
