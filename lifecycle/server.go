@@ -146,8 +146,9 @@ type Server struct {
 
 	// TLSHandshakeTimeout is how long a TLS handshake may take, on TCP listeners opened
 	// for Addrs and those that ServeListener has a configuration for, from when the
-	// connection is accepted. Without it, or where it is longer, HTTP.ReadTimeout ends a handshake. Run sets an HTTP.ReadTimeout of zero to
-	// 100 years for it. Zero, the default, is no limit.
+	// connection is accepted. Without it, or where it is longer, HTTP.ReadTimeout ends a
+	// handshake. Run sets an HTTP.ReadTimeout of zero to 100 years for it. Zero, the
+	// default, is no limit.
 	TLSHandshakeTimeout time.Duration
 
 	// ShutdownDelay is how long the server keeps accepting after the drain has
