@@ -2,7 +2,6 @@ package nethttp
 
 import (
 	"cmp"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -340,6 +339,8 @@ func TestTimeouts(t *testing.T) {
 		{header: 5, idle: 3}, {read: 10, header: 5, write: 8, idle: 20}, {read: 10, header: -1}, {read: 10, idle: -1}, {read: -1, header: 5}, {write: -1},
 	}
 	paths := [][2]string{{"/all", "/all"}, {"/net", "/net"}, {"/nat", "/net"}, {"/net", "/nat"}, {"/nat", "/nat"}} // the first one with no native routes
+	config := serverTLS()
+	quiet := log.New(io.Discard, "", 0)
 	for name, script := range scripts {
 		for _, o := range tables {
 			play := func(path [2]string, serverOf func(*scene) served) (log []string) {
@@ -361,8 +362,6 @@ func TestTimeouts(t *testing.T) {
 				})
 				return log
 			}
-			config := &tls.Config{Certificates: []tls.Certificate{certificate()}}
-			quiet := log.New(io.Discard, "", 0)
 			want := play(paths[0], func(s *scene) served {
 				return &http.Server{
 					Handler: http.HandlerFunc(s.timed), TLSConfig: config, ErrorLog: quiet,
