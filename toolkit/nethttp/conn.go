@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -36,9 +37,13 @@ type conn struct {
 
 	// http.Server may be reading what comes behind a body that its handler has left
 	// unread when it says that the connection is idle.
-	mu       sync.Mutex  // guards what follows
-	resting  atomic.Bool // between two requests, or before the first; read without mu, too
-	answered bool        // as well, and that has not been reported
+	mu       sync.Mutex // guards what follows
+	resting  bool       // between two requests, or before the first
+	answered bool       // as well, and that has not been reported
+	reading  bool       // Conn.Read may be under way
+	eager    bool       // somebody else may set deadlines of Conn
+	due      bool       // Conn has not been told of until yet
+	until    time.Time  // the deadline for reads
 
 	hijacked atomic.Bool // by a handler
 	deadline atomic.Bool // a handler has set one of its own for writes
@@ -74,7 +79,7 @@ func adoptedOf(nc net.Conn) *lifecycle.Adopted {
 
 func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 	c := &conn{Conn: a.Conn(), adopted: a, server: s, unread: read}
-	c.resting.Store(len(read) == 0)
+	c.resting = len(read) == 0
 	c.fresh = s.clear && strings.HasPrefix(prefaceHead, string(read[:min(len(read), len(prefaceHead))]))
 	switch c.Conn.(type) {
 	case interface{ ConnectionState() tls.ConnectionState }:
@@ -87,19 +92,18 @@ func (s *server) newConn(a *lifecycle.Adopted, read []byte) net.Conn {
 
 // setState is told by the http.Server.
 func (c *conn) setState(st http.ConnState) {
-	if st == http.StateActive && !c.resting.Load() {
-		return // as always, but where the request was in its buffer
-	}
 	c.mu.Lock()
 	switch st {
 	case http.StateActive:
-		if c.resting.Load() { // it has read nothing since: the request was in its buffer
+		if c.resting { // it has read nothing since: the request was in its buffer
 			c.begin(true)
 		}
 	case http.StateIdle: // unless the next request is in its buffer; see Read
-		c.resting.Store(true)
+		c.resting = true
 		c.answered = true
 	case http.StateHijacked:
+		c.settle()
+		c.eager = true
 		if !c.leaving {
 			c.hijacked.Store(true)
 			c.adopted.Hijacked()
@@ -112,7 +116,7 @@ func (c *conn) setState(st http.ConnState) {
 // begin is for the first byte of a request, and reports false if that comes too late.
 // mu is held.
 func (c *conn) begin(buffered bool) bool {
-	c.resting.Store(false)
+	c.resting = false
 	c.answered = false
 	return c.adopted.Active(buffered)
 }
@@ -123,14 +127,17 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.room == 0 {
 		c.room = len(p)
 	}
-	resting := c.resting.Load()
-	if resting {
-		var ok bool
-		if ok, resting = c.beforeRead(len(p) < c.room || len(c.unread) > 0); !ok {
-			return 0, io.EOF
-		}
+	c.mu.Lock()
+	if c.due && len(p) == 1 && c.until.Equal(aborted) { // http.Server has ended this before it began
+		c.mu.Unlock()
+		return 0, os.ErrDeadlineExceeded
 	}
-	body := !resting && len(p) > 1 // one byte is what http.Server reads in the background
+	if !c.beforeRead(len(p) < c.room || len(c.unread) > 0) {
+		c.mu.Unlock()
+		return 0, io.EOF
+	}
+	body := !c.resting && len(p) > 1 // one byte is what http.Server reads in the background
+	c.mu.Unlock()
 	if body {
 		c.adopted.AwaitBody(true)
 	}
@@ -144,39 +151,67 @@ func (c *conn) Read(p []byte) (int, error) {
 	if body {
 		c.adopted.AwaitBody(false)
 	}
-	if n > 0 && c.resting.Load() && !c.beginNow() {
+	c.mu.Lock()
+	c.reading = false
+	ok := n == 0 || !c.resting || c.begin(false)
+	c.mu.Unlock() // a defer takes as long as all of this
+	if !ok {
 		return 0, io.EOF
 	}
 	return n, err
 }
 
-// beginNow is for the first byte of a request that has just been read.
-func (c *conn) beginNow() bool {
-	c.mu.Lock()
-	ok := !c.resting.Load() || c.begin(false)
-	c.mu.Unlock() // a defer takes as long as all of this
-	return ok
-}
-
-// beforeRead is told whether the begin of a request has been read already. It reports
-// whether that has come in time, and whether none has.
-func (c *conn) beforeRead(begun bool) (ok, resting bool) {
-	c.mu.Lock()
-	ok = true
+// beforeRead is told whether the begin of a request has been read already, and reports
+// false if that has come too late. mu is held.
+func (c *conn) beforeRead(begun bool) (ok bool) {
+	c.settle() // before the drain, which has deadlines of its own, sees an idle connection
+	c.reading = true
 	switch {
-	case !c.resting.Load():
+	case !c.resting:
 	case begun:
-		ok = c.begin(true)
-		if d := c.server.HTTP.ReadHeaderTimeout; ok && d > 0 { // http.Server waits for four bytes first
-			_ = c.SetReadDeadline(time.Now().Add(d))
+		if !c.begin(true) {
+			return false
+		}
+		if d := c.server.HTTP.ReadHeaderTimeout; d > 0 { // http.Server waits for four bytes first
+			_ = c.Conn.SetReadDeadline(time.Now().Add(d))
 		}
 	case c.answered:
 		c.answered = false
 		c.adopted.Idle()
 	}
-	resting = c.resting.Load()
-	c.mu.Unlock()
-	return ok, resting
+	return true
+}
+
+// aborted is the deadline by which http.Server ends what it reads in the background.
+var aborted = time.Unix(1, 0)
+
+// SetReadDeadline is called by http.Server five times a request, of which only the last
+// one before a read counts: each costs as much as all else here.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.gone:
+		return nil
+	case c.reading || c.eager:
+		c.due = false
+		return c.Conn.SetReadDeadline(t)
+	}
+	c.until, c.due = t, true
+	return nil
+}
+
+// SetDeadline sets both.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// settle has Conn know its deadline for reads. mu is held.
+func (c *conn) settle() {
+	if c.due {
+		c.due = false
+		_ = c.Conn.SetReadDeadline(c.until) // what fails here, fails the next read, too
+	}
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -231,8 +266,8 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	if c.gone {
 		return nil
 	}
-	if own := !t.IsZero(); own != c.deadline.Load() {
-		c.deadline.Store(own)
+	if c.server.WriteTimeout > 0 {
+		c.deadline.Store(!t.IsZero())
 	}
 	return c.Conn.SetWriteDeadline(t)
 }
@@ -266,7 +301,13 @@ func (c *conn) CloseWrite() error {
 
 // NetConn is the connection below, which must not be closed: a *net.TCPConn,
 // *tls.Conn or *net.UnixConn.
-func (c *conn) NetConn() net.Conn { return c.Conn }
+func (c *conn) NetConn() net.Conn {
+	c.mu.Lock()
+	c.settle()
+	c.eager = true
+	c.mu.Unlock()
+	return c.Conn
+}
 
 // ReadFrom sends a file without a copy of it in the process.
 func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {

@@ -303,9 +303,11 @@ func (s *Server) newHTTP() *http.Server {
 		TLSNextProto:                 s.TLSNextProto,
 		ConnState:                    s.ConnState,
 		ErrorLog:                     s.ErrorLog,
-		ConnContext:                  s.connContext,
 		HTTP2:                        s.HTTP2,
 		Protocols:                    s.Protocols,
+	}
+	if s.BaseContext != nil || s.ConnContext != nil {
+		h.ConnContext = s.connContext
 	}
 	h.SetKeepAlivesEnabled(s.keepAlives.Load() >= 0)
 	h.RegisterOnShutdown(s.Life.Drain) // by a handler that has it by http.ServerContextKey
