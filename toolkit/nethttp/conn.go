@@ -102,7 +102,7 @@ func (c *conn) setState(st http.ConnState) {
 		c.resting = true
 		c.answered = true
 	case http.StateHijacked:
-		c.settle()
+		_ = c.settle()
 		c.eager = true
 		if !c.leaving {
 			c.hijacked.Store(true)
@@ -164,7 +164,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // beforeRead is told whether the begin of a request has been read already, and reports
 // false if that has come too late. mu is held.
 func (c *conn) beforeRead(begun bool) (ok bool) {
-	c.settle() // before the drain, which has deadlines of its own, sees an idle connection
+	_ = c.settle() // before the drain, which has deadlines of its own, sees an idle connection
 	c.reading = true
 	switch {
 	case !c.resting:
@@ -207,11 +207,27 @@ func (c *conn) SetDeadline(t time.Time) error {
 }
 
 // settle has Conn know its deadline for reads. mu is held.
-func (c *conn) settle() {
+func (c *conn) settle() (err error) {
 	if c.due {
 		c.due = false
-		_ = c.Conn.SetReadDeadline(c.until) // what fails here, fails the next read, too
+		err = c.Conn.SetReadDeadline(c.until)
 	}
+	return err
+}
+
+func (c *conn) settleNow() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.settle()
+}
+
+// setReadDeadlineNow is for handlers, who may be told that it failed, and may go on to set
+// one of Conn itself.
+func (c *conn) setReadDeadlineNow(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.settleNow()
 }
 
 func (c *conn) read(p []byte) (int, error) {
@@ -303,7 +319,7 @@ func (c *conn) CloseWrite() error {
 // *tls.Conn or *net.UnixConn.
 func (c *conn) NetConn() net.Conn {
 	c.mu.Lock()
-	c.settle()
+	_ = c.settle()
 	c.eager = true
 	c.mu.Unlock()
 	return c.Conn

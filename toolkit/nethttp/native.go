@@ -23,10 +23,8 @@ func (s *server) serveNative(w http.ResponseWriter, r *http.Request, c *conn) {
 		s.sendBack(w, r, c) // to fasthttp, where it can be hijacked
 		return
 	}
-	c.mu.Lock()
-	c.settle() // the handler may set deadlines of Conn
-	c.mu.Unlock()
-	resp, head := s.callNative(s.newCtx(r, c.Conn, c.RemoteAddr()), r, c.SetReadDeadline), r.Method == http.MethodHead
+	_ = c.settleNow() // the handler may set deadlines of Conn
+	resp, head := s.callNative(s.newCtx(r, c.Conn, c.RemoteAddr()), r, c.setReadDeadlineNow), r.Method == http.MethodHead
 	if c.adopted.Last() || r.Close {
 		resp.SetConnectionClose()
 	}

@@ -181,6 +181,9 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // SetReadDeadline is what http.ResponseController calls, and who does without it.
 func (w *Response) SetReadDeadline(t time.Time) error {
+	if c, ok := w.conn.(*conn); ok {
+		return c.setReadDeadlineNow(t)
+	}
 	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
 }
 
