@@ -722,6 +722,7 @@ func TestHTTP2CipherSuites(t *testing.T) {
 // it is said which request had been under way for longest.
 func TestHTTP2Deadline(t *testing.T) {
 	forms(t, func(t *testing.T, kind string, fresh bool) {
+		t.Parallel() // most of it is the AbortTimeout
 		never := make(chan struct{})
 		defer close(never)
 		g := &gate{make(chan struct{}, 9), never}
@@ -737,7 +738,7 @@ func TestHTTP2Deadline(t *testing.T) {
 					g.serve(w, r)
 				}
 			},
-			set: func(s *lifecycle.Server) { s.DrainTimeout, s.AbortTimeout = 50*time.Millisecond, 200*time.Millisecond },
+			set: func(s *lifecycle.Server) { s.DrainTimeout, s.AbortTimeout = 50*time.Millisecond, time.Second },
 		})
 		c := r.rawHTTP2()
 		heeds := c.ask("/net/heeds", flagEndStream)
