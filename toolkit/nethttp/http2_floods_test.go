@@ -149,11 +149,12 @@ func (c *raw) sendEndlessHeader() (wrong string) {
 
 // deafFlood is what a client sends that reads nothing.
 type deafFlood struct {
-	ends  bool               // the connection ends by it
-	room  int64              // what the client's socket takes of what it is sent
-	begin []byte             // comes first
-	more  func(n int) []byte // for n from 0
-	end   []byte             // comes before the Shutdown, if not nil, and nothing after it
+	ends   bool               // the connection ends by it
+	ofOurs bool               // that of ours does
+	room   int64              // what the client's socket takes of what it is sent
+	begin  []byte             // comes first
+	more   func(n int) []byte // for n from 0
+	end    []byte             // comes before the Shutdown, if not nil, and nothing after it
 }
 
 // Clients that read nothing while they flood cost no more than with net/http's server, which
@@ -165,6 +166,10 @@ type deafFlood struct {
 // other floods it keeps nothing, and reads them for as long as they last; so does a flood of
 // SETTINGS have no end: one acknowledgement, which is a flag and not queued, is for all that
 // have come while it could not be written.
+//
+// It answers no requests any more when it has been told GOAWAY, and says so by one of its own:
+// if that cannot be written it reads them without end. Ours, which keeps the numbers of
+// those that it awaits, ends the connection then.
 //
 // A Shutdown of ours ends all of them while they go on, in twice the time that a client has to
 // say that it knows.
@@ -187,6 +192,9 @@ func TestHTTP2DeafFloods(t *testing.T) {
 		"DATA":             {room: room, begin: post(1, "/net"), more: noData, end: appendFrame(nil, frameData, flagEndStream, 1, nil)},
 		"late DATA":        {ends: true, room: room, begin: append(post(1, "/net"), reset(1)...), more: noData},
 		"unknown":          {room: room, more: always(appendFrame(nil, 0x77, 0, 0, make([]byte, 16)))},
+		"HEADERS behind GOAWAY": {ofOurs: true, begin: goAway(0, noError), more: func(n int) []byte {
+			return appendFrame(nil, frameHeaders, flagEndStream|flagEndHeaders, id(n), []byte{0x82}) // :method GET
+		}},
 	}
 	before := runtime.NumGoroutine()
 	t.Run("all", func(t *testing.T) {
@@ -235,7 +243,7 @@ func deafFloods(t *testing.T, ours bool, floods map[string]deafFlood) {
 		t.Cleanup(func() { _ = nc.Close() })
 		go func() { _, _ = io.CopyN(io.Discard, nc, f.room) }()
 		go func() {
-			wrong := f.play(nc, f.ends)
+			wrong := f.play(nc, f.ends || ours && f.ofOurs)
 			flooded <- result{name, wrong}
 			<-down.Done()
 			for err := error(nil); err == nil && f.end == nil; _, err = nc.Write(f.more(0)) {
