@@ -135,8 +135,9 @@ func (c *raw) sendEndlessHeader() (wrong string) {
 	more := bytes.Repeat(appendFrame(nil, frameContinuation, 0, c.next, headers("x", strings.Repeat("y", 100))), 500)
 	_, err := c.Write(appendFrame(nil, frameHeaders, flagEndStream, c.next, headers(":method", "GET", ":scheme", "http", ":authority", "t", ":path", "/net")))
 	sent := 0
-	for n := 0; err == nil && sent <= 128<<20; sent += n {
-		n, err = c.Write(more)
+	for err == nil && sent <= 128<<20 {
+		_, err = c.Write(more)
+		sent += len(more)
 	}
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Sprintf("the connection does not end: %d bytes, %v", sent, err)
