@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -143,7 +144,7 @@ func (a *Adopted) Multiplex(ready func() bool, end func()) bool {
 		if requests > 0 || st != StateNew && st != StateActive && st != stateWaking {
 			return false
 		}
-		c.farewell.Store(&multiplex{ready, end})
+		c.farewell.Store(&multiplex{ready: ready, end: end})
 		if c.word.CompareAndSwap(word, uint64(StateIdle)) {
 			c.since.Store(int64(a.s.now()))
 			if st == stateWaking {
@@ -160,21 +161,27 @@ func (a *Adopted) Multiplex(ready func() bool, end func()) bool {
 type multiplex struct {
 	ready func() bool
 	end   func()
+	asked atomic.Int64 // when it was to be ended first; zero before
 }
 
 // multiplexed reports whether the connection carries several requests at a time.
 func (c *conn) multiplexed() bool { return c.farewell.Load() != nil }
 
-// endMultiplexed is end for a connection that carries several requests at a time.
+// endMultiplexed is end for a connection that carries several requests at a time. Its
+// input may be one more of them. But where there is input all the time, and none of it is
+// a request, as in a flood of SETTINGS, that holds the end up for leaveTime alone.
 func (s *Server) endMultiplexed(c *conn) (done bool) {
-	word := c.word.Load()
+	word, f := c.word.Load(), c.farewell.Load()
 	if st := stateOf(word); st != StateIdle {
 		return st == stateEnding
 	}
-	if hasInput(c.Conn) || !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding)) {
+	now := s.now()
+	f.asked.CompareAndSwap(0, int64(now))
+	over := now > time.Duration(f.asked.Load())+leaveTime
+	if !over && hasInput(c.Conn) || !c.word.CompareAndSwap(word, word&^stateMask|uint64(stateEnding)) {
 		return false
 	}
-	go c.farewell.Load().end()
+	go f.end()
 	return true
 }
 

@@ -134,6 +134,30 @@ func TestMultiplexedNeverReady(t *testing.T) {
 	}
 }
 
+// What a client sends that is no request does not hold its end up, though there is always
+// some of it to be read. Here none is, which looks the same.
+func TestMultiplexedNoise(t *testing.T) {
+	s := &Server{HTTP: quiet(hello), LastCall: -1, DrainTimeout: patience / 2}
+	s.DivertIf = func([]byte) bool { return true }
+	multiplexed := make(chan bool, 1)
+	s.Divert = func(a *Adopted, _ []byte) {
+		multiplexed <- a.Multiplex(func() bool { return true }, func() { _ = a.Close() })
+	}
+	r := runTCP(t, s)
+	c := r.dial()
+	c.send("LINES\n")
+	if !<-multiplexed {
+		t.Fatal("it is not multiplexed")
+	}
+	c.send("noise")
+	r.Drain()
+	c.wantEOF()
+	_ = c.Close()
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Adopt knows the connections of its server, and those alone.
 func TestAdoptUnknown(t *testing.T) {
 	r := runTCP(t, &Server{HTTP: quiet(hello)})

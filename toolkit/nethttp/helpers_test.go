@@ -153,6 +153,17 @@ func (r *running) until(what string, is func() bool) {
 	}
 }
 
+// noneLeft waits until there are no more goroutines than there were before.
+func noneLeft(t *testing.T, before int) {
+	t.Helper()
+	for began := time.Now(); runtime.NumGoroutine() > before+5; time.Sleep(time.Millisecond) { // fasthttp's own
+		if time.Since(began) > patience {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines; were %d\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
 // client is one connection of a client that retries nothing.
 type client struct {
 	net.Conn

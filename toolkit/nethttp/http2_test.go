@@ -639,7 +639,6 @@ func TestHTTP2ComesLate(t *testing.T) {
 
 // Thousands of streams, most of which their client resets at once, leave nothing.
 func TestHTTP2NothingIsLeft(t *testing.T) {
-	began := time.Now()
 	before := runtime.NumGoroutine()
 	for _, kind := range []string{"tcp", "tls"} {
 		r := run(t, kind, app{})
@@ -656,12 +655,7 @@ func TestHTTP2NothingIsLeft(t *testing.T) {
 		r.until("all have gone", func() bool { return r.Counts().Total() == 0 })
 		r.finish()
 	}
-	for runtime.NumGoroutine() > before+5 { // fasthttp's own
-		if time.Sleep(time.Millisecond); time.Since(began) > patience {
-			buf := make([]byte, 1<<20)
-			t.Fatalf("%d goroutines; were %d\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-		}
-	}
+	noneLeft(t, before)
 }
 
 // What TLS offers is in the order of preference, nothing twice, and the user's is kept.

@@ -81,8 +81,14 @@ func (c *streams) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// mostUnanswered is how many streams, beyond those that may be open at a time, a client gets
+// to open that have not been answered. net/http's server itself ends a connection for which
+// it queues 10,000 refusals. But once it has been told GOAWAY, or has found an error, it
+// answers no more of them, and reads them for as long as its own GOAWAY cannot be written.
+const mostUnanswered = 20_000
+
 // received is for the begin of a frame from the client, and reports false if that comes
-// too late.
+// too late, or is one too many.
 func (c *streams) received(f frame) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +96,7 @@ func (c *streams) received(f frame) bool {
 	case f.kind == frameReset:
 		c.endStream(f.stream)
 	case f.kind == frameHeaders && f.stream > c.last && f.stream <= c.limit:
-		if !c.adopted.Active(false) {
+		if len(c.open)-mostUnanswered > c.server.http2.HTTP2.MaxConcurrentStreams || !c.adopted.Active(false) {
 			return false
 		}
 		c.last, c.idle = f.stream, false
