@@ -20,14 +20,11 @@ run: ## run the bundled server on 127.0.0.1:8080 (ARGS="-h" explains)
 # each package.
 export GORACE ?= atexit_sleep_ms=0
 
-# Tests that are parallel wait more than they compute.
-TESTFLAGS := -shuffle=on -timeout 10m -parallel 4
-
 .PHONY: test
 test: ## run the tests, with the race detector where there is a C compiler
-	cd examples/nethttp && go test $(RACE) $(TESTFLAGS) ./...
-	cd ecosystem && go test $(RACE) $(TESTFLAGS) ./...
-	go test $(RACE) $(TESTFLAGS) ./...
+	cd examples/nethttp && go test $(RACE) -shuffle=on -timeout 10m ./...
+	cd ecosystem && go test $(RACE) -shuffle=on -timeout 10m ./...
+	go test $(RACE) -shuffle=on -timeout 10m ./...
 
 # The race detector needs cgo. Without it the tests are the same, less sharp.
 RACE := $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)" >/dev/null && echo -race)
@@ -36,7 +33,7 @@ RACE := $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v "$$(go env CC)" 
 # that reads nothing. What is skipped has no server with them.
 .PHONY: test-parked
 test-parked: ## run the tests with parking and prefaces on
-	LASTCALL_PREFACE=1 LASTCALL_PARK_AFTER=1ms PARK_AFTER=2ms go test $(TESTFLAGS) -skip '^(Fuzz|Example|TestTable|TestNoDescriptors$$|TestShutdownOfAProcess$$)' ./lifecycle/... ./examples/server
+	LASTCALL_PREFACE=1 LASTCALL_PARK_AFTER=1ms PARK_AFTER=2ms go test -shuffle=on -timeout 10m -skip '^(Fuzz|Example|TestTable|TestNoDescriptors$$|TestShutdownOfAProcess$$)' ./lifecycle/... ./examples/server
 
 .PHONY: check
 check: tidy format vet lint test test-parked alloc fuzz-seconds ## all that CI checks

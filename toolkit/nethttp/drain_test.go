@@ -320,7 +320,6 @@ func TestRehearsalHTTP2(t *testing.T) {
 		for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
 			for _, fresh := range []bool{false, true} {
 				t.Run(fmt.Sprintf("TLS=%v delay=%v fresh=%v", conf != nil, delay, fresh), func(t *testing.T) {
-					t.Parallel()
 					rehearsePlan(t, fresh, rehearsal.Plan{
 						TLS: conf, Delay: delay, After: 50*time.Millisecond + 20*delay, Rounds: 5,
 						Clients: []rehearsal.Clients{
@@ -344,7 +343,6 @@ func TestRehearsal(t *testing.T) {
 	const pause = 4 * time.Millisecond
 	for _, fresh := range []bool{false, true} {
 		t.Run(fmt.Sprintf("fresh=%v", fresh), func(t *testing.T) {
-			t.Parallel()
 			rehearse(t, fresh,
 				rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 24, Path: "/net", Pause: pause, Body: 100},
 				rehearsal.Clients{Kind: rehearsal.KeepAlive, Count: 8, Path: "/native", Pause: pause, Body: 100},
