@@ -181,45 +181,45 @@ import "os"
 func listenAddr() string { return os.Getenv("LISTEN_ADDR") }
 `
 
-// program is a block that is a server.
-type program struct {
-	block
-	folder string
-}
-
 func TestBlocks(t *testing.T) {
 	all := slices.DeleteFunc(blocks(t), func(b block) bool { return b.language != "go" })
 	if len(all) < 10 {
 		t.Fatalf("%d blocks were found", len(all))
 	}
-	folders, programs := map[string][]string{}, []program{}
+	// By module: all folders, and those of servers; and the blocks' names by folder.
+	folders, programs, names := map[string][]string{}, map[string][]string{}, map[string]string{}
 	for _, b := range all {
 		module := "."
 		if strings.Contains(b.code, "fiber.") {
 			module = "../benchmarks" // which is the one that has it
 		}
-		p := program{block: b, folder: newFolder(t, module)}
-		folders[module] = append(folders[module], "./"+filepath.Base(p.folder))
+		path := newFolder(t, module)
+		folder := "./" + filepath.Base(path)
+		names[folder] = b.name()
+		folders[module] = append(folders[module], folder)
 		source := b.source()
 		at := strings.ReplaceAll(source, `":8080"`, "listenAddr()")
 		for name, text := range map[string]string{b.name() + ".go": at, "addr.go": listenAddr} {
-			if err := os.WriteFile(filepath.Join(p.folder, name), []byte(text), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(path, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if at != source && strings.Contains(source, "func main() {\n") && !strings.Contains(source, "func main() {}") {
-			programs = append(programs, p)
+			programs[module] = append(programs[module], folder)
 		}
 	}
 	for module, folders := range folders {
 		run(t, module, append([]string{"vet"}, folders...)...) // as the compiler does, without linking thirty programs
 	}
-	for _, p := range programs {
-		t.Run(p.name(), func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "program")
-			run(t, p.folder, "build", "-o", path)
-			drain(t, path)
-		})
+	binaries := t.TempDir()
+	for module, folders := range programs { // at once: the linker has one thread for most of its time
+		run(t, module, append([]string{"build", "-ldflags=-s -w", "-o", binaries}, folders...)...)
+		for _, folder := range folders {
+			t.Run(names[folder], func(t *testing.T) {
+				t.Parallel() // some wait for seconds in their drain
+				drain(t, filepath.Join(binaries, filepath.Base(folder)))
+			})
+		}
 	}
 }
 

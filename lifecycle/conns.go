@@ -290,6 +290,9 @@ func (c *conn) lookAtInput() (came bool) {
 // been taken. A TLS connection's reader may as well not have come back for more yet.
 func (c *conn) hears() bool {
 	if c.input != nil {
+		if c.input.preface.Load() {
+			return false // TLS has not begun, and a request less so
+		}
 		n, known := taken(c.input.Conn)
 		return c.input.awake.Load() || known && n != c.input.n.Load()
 	}

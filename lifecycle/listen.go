@@ -203,6 +203,7 @@ func (l *listener) take(nc net.Conn) net.Conn {
 	hasPreface := isTCP && l.s.Preface != nil
 	if l.tls != nil {
 		below := &counted{Conn: nc}
+		below.preface.Store(hasPreface)
 		if d := l.s.TLSHandshakeTimeout; d > 0 {
 			below.handshakeEnd = time.Now().Add(d)
 			below.handshakes.Store(true)
@@ -258,6 +259,9 @@ type counted struct {
 	net.Conn
 	n     atomic.Uint64
 	awake atomic.Bool // the last Read gave something, and the next one has not begun
+
+	// preface is still to be read, and what is taken from the socket is not counted.
+	preface atomic.Bool
 
 	// Where in a record the last byte read lies. Read is called by one goroutine.
 	header [5]byte // RFC 8446, section 5.1

@@ -35,6 +35,9 @@ func (s *Server) servePreface(tcp *net.TCPConn, nc net.Conn) {
 		err := s.readPreface(tcp, c)
 		if err == nil && s.knowClient(c) {
 			c.noteTaken()
+			if c.input != nil {
+				c.input.preface.Store(false)
+			}
 			s.serveConn(nc)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,23 +71,31 @@ func TestSmugglingNetHTTP(t *testing.T) {
 	for _, m := range corpus {
 		read[m.name] = make(map[string][]string)
 	}
-	for name := range engines(nil) {
-		var seen recorder
-		e := engines(&seen)[name]
-		r := run(t, e.b)
-		for _, m := range corpus {
-			before := strings.Count(e.before, "GET ")
-			behind := m
-			behind.raw = e.before + m.raw
-			behind.want = append(slices.Repeat([]string{"GET "}, before), m.want...)
-			_, _ = converse(t, r.ListenAddrs()[0], behind)
-			for r.Counts().Total() > 0 { // a handler may be reading still
-				time.Sleep(time.Millisecond)
-			}
-			read[m.name][name] = same(seen.take())
+	var mu sync.Mutex // guards read
+	t.Run("read", func(t *testing.T) {
+		for name := range engines(nil) {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				var seen recorder
+				e := engines(&seen)[name]
+				r := run(t, e.b)
+				for _, m := range corpus {
+					before := strings.Count(e.before, "GET ")
+					behind := m
+					behind.raw = e.before + m.raw
+					behind.want = append(slices.Repeat([]string{"GET "}, before), m.want...)
+					_, _ = converse(t, r.ListenAddrs()[0], behind)
+					for r.Counts().Total() > 0 { // a handler may be reading still
+						time.Sleep(time.Millisecond)
+					}
+					mu.Lock()
+					read[m.name][name] = same(seen.take())
+					mu.Unlock()
+				}
+				r.finish()
+			})
 		}
-		r.finish()
-	}
+	})
 	refused := 0
 	for _, m := range corpus {
 		longest := read[m.name]["fasthttp"]

@@ -21,6 +21,7 @@ func TestRollingRestarts(t *testing.T) {
 	}
 	for name := range proxies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, tool := range []string{name, "curl"} {
 				if _, err := exec.LookPath(tool); err == nil {
 					continue

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+
+	"github.com/lastcall-go/lastcall/lifecycle"
 )
 
 // Floods that have brought servers of HTTP/2 down end the connection, and do no more, on
@@ -37,6 +39,8 @@ func TestHTTP2Floods(t *testing.T) {
 		return headers(":method", "GET", ":scheme", "http", ":authority", "t", ":path", path)
 	}
 	var stream uint32
+	continuation := appendFrame(nil, frameContinuation, 0, 1, headers("x", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"))
+	ping := appendFrame(nil, framePing, 0, 0, make([]byte, 8))
 	floods := map[string]struct {
 		calm bool // the end is a GOAWAY that says why, and is read
 		some func() []byte
@@ -51,10 +55,18 @@ func TestHTTP2Floods(t *testing.T) {
 				stream = 1
 				return appendFrame(nil, frameHeaders, flagEndStream, 1, block("/net"))
 			}
-			return appendFrame(nil, frameContinuation, 0, 1, headers("x", "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"))
+			return continuation
 		}},
 		// Nobody reads what it is answered with.
-		"PING (CVE-2019-9512)": {false, func() []byte { return appendFrame(nil, framePing, 0, 0, make([]byte, 8)) }},
+		"PING (CVE-2019-9512)": {false, func() []byte { return ping }},
+	}
+	// By default the kernel keeps the answers to some hundred thousand frames.
+	listen := func(t *testing.T) net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return small{l}
 	}
 	for name, flood := range floods {
 		test := func(t *testing.T, addr net.Addr) {
@@ -89,10 +101,7 @@ func TestHTTP2Floods(t *testing.T) {
 			other.until(frameData, other.ask("/net", flagEndStream), flagEndStream)
 		}
 		t.Run("net/http, "+name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := listen(t)
 			h := &http.Server{Handler: http.HandlerFunc(handler), HTTP2: config, Protocols: protocols(false, false, true), ErrorLog: log.New(io.Discard, "", 0)}
 			ended := make(chan struct{})
 			go func() {
@@ -107,7 +116,10 @@ func TestHTTP2Floods(t *testing.T) {
 		})
 		for _, fresh := range []bool{false, true} {
 			t.Run("ours, "+name, func(t *testing.T) {
-				r := run(t, "tcp", app{fresh: fresh, net: handler, mount: func(m *Mount) { m.HTTP.HTTP2 = config }})
+				r := run(t, "tcp", app{
+					fresh: fresh, net: handler, mount: func(m *Mount) { m.HTTP.HTTP2 = config },
+					set: func(s *lifecycle.Server) { s.Addrs, s.Listeners = nil, []net.Listener{listen(t)} },
+				})
 				test(t, r.ListenAddrs()[0])
 			})
 		}
