@@ -112,6 +112,9 @@ var messages = []behaviour{
 		_, err := r.Body.Read(make([]byte, 1))
 		x.sawf("%v %v %q", err, errors.Is(err, http.ErrBodyReadAfterClose), r.Trailer)
 	}},
+	{name: "a trailer that was not declared, of a body that is closed", send: post("3\r\nabc\r\n0\r\nA: 1\r\n\r\n", "Transfer-Encoding: chunked"), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
+		x.sawf("%v %q", r.Body.Close(), r.Trailer)
+	}},
 	{name: "a body that is closed twice", send: post("abc", "Content-Length: 3") + target("/after"), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
 		x.sawf("%v %v", r.Body.Close(), r.Body.Close())
 	}},

@@ -47,6 +47,7 @@ func (b *body) Read(p []byte) (int, error) {
 // http.Server to close that: it would not see otherwise that the rest has been read.
 func (b *body) Close() error {
 	if !b.shared {
+		defer b.shareTrailer() // it may be in the rest
 		return b.ReadCloser.Close()
 	}
 	if b.closed.Swap(true) {
