@@ -139,6 +139,7 @@ var messages = []behaviour{
 		n, err = r.Body.Read(make([]byte, 10))
 		x.sawf("%d %v", n, err)
 	}},
+	{name: "Expect, and a version that is not the connection's", send: request("PRI * HTTP/2.0", "Host: x", "Expect: 100-continue", "Content-Length: 1", "", "a")},
 	{name: "a body is a WriterTo or not", send: post("abc", "Content-Length: 3"), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
 		_, is := r.Body.(io.WriterTo)
 		x.sawf("%v", is)

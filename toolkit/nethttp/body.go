@@ -95,7 +95,7 @@ func (w *Response) requestFor(r *http.Request) *http.Request {
 	}
 	b := &w.body
 	b.ReadCloser = r.Body
-	switch http1 := r.ProtoMajor == 1; {
+	switch _, http1 := w.conn.(*conn); { // not by r's version, which is what its client says
 	case http1 && (r.ContentLength < 0 || r.ContentLength >= littleLeft || r.Close || r.Header["Expect"] != nil):
 		b.copied = &copied{*r, r}
 		r = &b.copied.Request
