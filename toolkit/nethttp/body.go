@@ -73,6 +73,19 @@ func (b *body) shareTrailer() {
 	}
 }
 
+// shareChanges has the http.Server see what a handler has changed of its request, as far as
+// it looks there: whether there is a body to be read, and whose.
+func (w *Response) shareChanges() {
+	c := w.body.copied
+	if c == nil {
+		return
+	}
+	c.from.Method, c.from.ProtoMajor, c.from.ProtoMinor, c.from.ContentLength = c.Method, c.ProtoMajor, c.ProtoMinor, c.ContentLength
+	if c.Body != io.ReadCloser(&w.body) {
+		c.from.Body = c.Body
+	}
+}
+
 // byMaxBytesReader reports whether Read was called by an http.MaxBytesReader.
 func byMaxBytesReader() bool {
 	var pc [1]uintptr

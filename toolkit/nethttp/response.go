@@ -55,6 +55,7 @@ func (w *Response) serve(h http.Handler, as http.ResponseWriter, r *http.Request
 	}
 	w.begin(http.StatusOK) // as http.Server will, if the handler has not
 	w.noticeTooLarge()
+	w.shareChanges()
 }
 
 // begin is for when the header is about to be written, if that has not been.
@@ -69,6 +70,7 @@ func (w *Response) beginWith(status int) {
 		return
 	}
 	w.noticeTooLarge()
+	w.shareChanges()
 	w.status = status
 	w.late = w.conn.overdue()
 	if status != http.StatusSwitchingProtocols {
