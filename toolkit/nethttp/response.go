@@ -2,6 +2,7 @@ package nethttp
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -150,6 +151,9 @@ func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(src)
 	if n == 0 {
 		w.status = was // there may be another yet
+	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge { // of the request, most likely
+		w.noticeTooLarge()
 	}
 	w.wrote(n)
 	return n, err
