@@ -178,6 +178,7 @@ func (w *Response) wrote(n int64) {
 // Hijack is for handlers that ask for an http.Hijacker.
 func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.wrote(0) // a header that was buffered
 	if err == nil {
 		w.begin(http.StatusSwitchingProtocols)
 		w.taken = true
