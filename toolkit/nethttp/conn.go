@@ -134,7 +134,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	if len(c.unread) > 0 && !c.until.IsZero() && !time.Now().Before(c.until) { // as of a socket, whatever has come
 		c.mu.Unlock()
-		from := c.Conn.LocalAddr()
+		from := c.LocalAddr()
 		return 0, &net.OpError{Op: "read", Net: from.Network(), Source: from, Addr: c.Conn.RemoteAddr(), Err: os.ErrDeadlineExceeded}
 	}
 	if !c.beforeRead(len(p) < c.room || len(c.unread) > 0) {
