@@ -648,6 +648,17 @@ var control = []behaviour{
 		c.send(post("abcd", "Content-Length: 4", "Expect: 100-continue"))
 		c.rest()
 	}},
+	{name: "MaxBytesReader and an Expect, and nothing is read", send: post("abc", "Content-Length: 3", "Expect: 100-continue"), serve: func(_ *run, w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 3)
+	}},
+	{name: "MaxBytesReader beyond its limit, copied to the response and flushed", serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(w, http.MaxBytesReader(w, r.Body, 3))
+		w.(http.Flusher).Flush()
+		x.sawf("%d %v", n, err)
+	}, script: func(_ *run, c *conn) {
+		c.send(post("abcd", "Content-Length: 5")) // which is not waited for
+		c.rest()
+	}},
 	{name: "MaxBytesReader, of which a part is read", send: post("abcdef", "Content-Length: 6"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(io.LimitReader(http.MaxBytesReader(w, r.Body, 100), 2))
 		x.sawf("%q %v", b, err)

@@ -112,6 +112,17 @@ var messages = []behaviour{
 		_, err := r.Body.Read(make([]byte, 1))
 		x.sawf("%v %v %q", err, errors.Is(err, http.ErrBodyReadAfterClose), r.Trailer)
 	}},
+	{name: "a trailer that was not declared, of a body that is closed", send: post("3\r\nabc\r\n0\r\nA: 1\r\n\r\n", "Transfer-Encoding: chunked"), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
+		x.sawf("%v %q", r.Body.Close(), r.Trailer)
+	}},
+	{name: "a trailer that was not declared, of a body that is behind a hijack", send: post("3\r\nabc\r\n0\r\nA: 1\r\n\r\n", "Transfer-Encoding: chunked"), serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "ok")
+		nc, _, err := http.NewResponseController(w).Hijack() // which sends that, for which the body is read
+		x.sawf("%v %q", err, r.Trailer)
+		if err == nil {
+			_ = nc.Close()
+		}
+	}},
 	{name: "a body that is closed twice", send: post("abc", "Content-Length: 3") + target("/after"), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
 		x.sawf("%v %v", r.Body.Close(), r.Body.Close())
 	}},
@@ -136,6 +147,7 @@ var messages = []behaviour{
 		n, err = r.Body.Read(make([]byte, 10))
 		x.sawf("%d %v", n, err)
 	}},
+	{name: "Expect, and a version that is not the connection's", send: request("PRI * HTTP/2.0", "Host: x", "Expect: 100-continue", "Content-Length: 1", "", "a")},
 	{name: "a body is a WriterTo or not", send: post("abc", "Content-Length: 3"), serve: func(x *run, _ http.ResponseWriter, r *http.Request) {
 		_, is := r.Body.(io.WriterTo)
 		x.sawf("%v", is)

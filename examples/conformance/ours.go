@@ -23,7 +23,6 @@ var known = map[string]string{
 	"controller: SetLinger and CloseWrite of a hijacked connection": "it is a wrapper, whose NetConn is the *net.TCPConn",
 	"control: MaxBytesReader, of which a part is read":              "who reads a part of a buffer, and no more, is taken for one that has met the limit",
 	"library: MaxBytesReader around another writer":                 "the connection is closed beyond the limit through whatever writer",
-	"messages: a request's fields may be changed":                   "a request with a body is a copy, whose changes http.Server does not see",
 }
 
 // knownMount is where a Mount in a lifecycle.Server differs.

@@ -47,6 +47,7 @@ func (b *body) Read(p []byte) (int, error) {
 // http.Server to close that: it would not see otherwise that the rest has been read.
 func (b *body) Close() error {
 	if !b.shared {
+		defer b.shareTrailer() // it may be in the rest
 		return b.ReadCloser.Close()
 	}
 	if b.closed.Swap(true) {
@@ -72,6 +73,19 @@ func (b *body) shareTrailer() {
 	}
 }
 
+// shareChanges has the http.Server see what a handler has changed of its request, as far as
+// it looks there: whether there is a body to be read, and whose.
+func (w *Response) shareChanges() {
+	c := w.body.copied
+	if c == nil {
+		return
+	}
+	c.from.Method, c.from.ProtoMajor, c.from.ProtoMinor, c.from.ContentLength = c.Method, c.ProtoMajor, c.ProtoMinor, c.ContentLength
+	if c.Body != io.ReadCloser(&w.body) {
+		c.from.Body = c.Body
+	}
+}
+
 // byMaxBytesReader reports whether Read was called by an http.MaxBytesReader.
 func byMaxBytesReader() bool {
 	var pc [1]uintptr
@@ -94,7 +108,7 @@ func (w *Response) requestFor(r *http.Request) *http.Request {
 	}
 	b := &w.body
 	b.ReadCloser = r.Body
-	switch http1 := r.ProtoMajor == 1; {
+	switch _, http1 := w.conn.(*conn); { // not by r's version, which is what its client says
 	case http1 && (r.ContentLength < 0 || r.ContentLength >= littleLeft || r.Close || r.Header["Expect"] != nil):
 		b.copied = &copied{*r, r}
 		r = &b.copied.Request

@@ -132,6 +132,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, os.ErrDeadlineExceeded
 	}
+	if len(c.unread) > 0 && !c.until.IsZero() && !time.Now().Before(c.until) { // as of a socket, whatever has come
+		c.mu.Unlock()
+		from := c.LocalAddr()
+		return 0, &net.OpError{Op: "read", Net: from.Network(), Source: from, Addr: c.Conn.RemoteAddr(), Err: os.ErrDeadlineExceeded}
+	}
 	if !c.beforeRead(len(p) < c.room || len(c.unread) > 0) {
 		c.mu.Unlock()
 		return 0, io.EOF
@@ -190,14 +195,13 @@ var aborted = time.Unix(1, 0)
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.gone:
+	if c.gone {
 		return nil
-	case c.reading || c.eager:
-		c.due = false
-		return c.Conn.SetReadDeadline(t)
 	}
 	c.until, c.due = t, true
+	if c.reading || c.eager {
+		return c.settle()
+	}
 	return nil
 }
 

@@ -197,3 +197,50 @@ func TestReadDeadlineFails(t *testing.T) {
 		time.Sleep(48 * time.Hour) // as in TestTimeouts
 	})
 }
+
+// A deadline that has passed ends the reading of what has come as well, be it in a socket
+// or handed over with the connection.
+func TestDeadlineOfWhatWasHandedOver(t *testing.T) {
+	const size = 9000 // more than http.Server reads at once
+	play := func(serverOf func(h http.Handler) served) (n int, err error) {
+		synctest.Test(t, func(t *testing.T) {
+			l := newPipe()
+			srv := serverOf(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/native" {
+					return
+				}
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+				var b []byte
+				b, err = io.ReadAll(r.Body)
+				n = len(b)
+			}))
+			var over sync.WaitGroup
+			over.Go(func() { _ = srv.Serve(l) })
+			client, answer := l.dial(), make([]byte, 64<<10)
+			_, _ = io.WriteString(client, "GET /native HTTP/1.1\r\nHost: t\r\n\r\n")
+			if _, err := client.Read(answer); err != nil {
+				t.Error(err)
+			}
+			over.Go(func() { // not all of it is read
+				_, _ = fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("a", size))
+			})
+			if _, err := client.Read(answer); err != nil {
+				t.Error(err)
+			}
+			_ = client.Close()
+			_ = srv.Close()
+			over.Wait()
+			time.Sleep(48 * time.Hour) // as in TestTimeouts
+		})
+		return n, err
+	}
+	want, wantErr := play(func(h http.Handler) served { return &http.Server{Handler: h} })
+	got, err := play(func(h http.Handler) served {
+		srv := &Server{Handler: h}
+		srv.Native("/native", func(*fasthttp.RequestCtx) {}) // fasthttp reads first
+		return srv
+	})
+	if want == 0 || want >= size || !errors.Is(wantErr, os.ErrDeadlineExceeded) || got >= size || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; by http.Server %d, %v", got, err, want, wantErr)
+	}
+}

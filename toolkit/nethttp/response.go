@@ -2,6 +2,7 @@ package nethttp
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -55,6 +56,7 @@ func (w *Response) serve(h http.Handler, as http.ResponseWriter, r *http.Request
 	}
 	w.begin(http.StatusOK) // as http.Server will, if the handler has not
 	w.noticeTooLarge()
+	w.shareChanges()
 }
 
 // begin is for when the header is about to be written, if that has not been.
@@ -69,6 +71,7 @@ func (w *Response) beginWith(status int) {
 		return
 	}
 	w.noticeTooLarge()
+	w.shareChanges()
 	w.status = status
 	w.late = w.conn.overdue()
 	if status != http.StatusSwitchingProtocols {
@@ -149,6 +152,9 @@ func (w *Response) ReadFrom(src io.Reader) (int64, error) {
 	if n == 0 {
 		w.status = was // there may be another yet
 	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge { // of the request, most likely
+		w.noticeTooLarge()
+	}
 	w.wrote(n)
 	return n, err
 }
@@ -172,6 +178,7 @@ func (w *Response) wrote(n int64) {
 // Hijack is for handlers that ask for an http.Hijacker.
 func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.wrote(0) // a header that was buffered
 	if err == nil {
 		w.begin(http.StatusSwitchingProtocols)
 		w.taken = true
