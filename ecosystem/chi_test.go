@@ -77,6 +77,7 @@ func chiApp(logged *lines) http.Handler {
 }
 
 func TestChi(t *testing.T) {
+	t.Parallel()
 	logged := new(lines)
 	each(t, chiApp(logged), func(s *server) {
 		got := s.get("/users/7", "X-Real-IP", "203.0.113.9", "X-Request-Id", "mine")
@@ -124,6 +125,7 @@ func TestChi(t *testing.T) {
 
 // Timeout ends the request's context, and Throttle has requests wait for each other.
 func TestChiTimeoutAndThrottle(t *testing.T) {
+	t.Parallel()
 	entered, release := make(chan struct{}), make(chan struct{})
 	r := chi.NewRouter()
 	r.With(middleware.Timeout(time.Millisecond)).Get("/timeout", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

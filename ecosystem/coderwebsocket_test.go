@@ -83,6 +83,7 @@ func coderWantEcho(s *server, c *websocket.Conn, message []byte) {
 }
 
 func TestCoderWebSocket(t *testing.T) {
+	t.Parallel()
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return coderEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
@@ -118,6 +119,7 @@ func TestCoderWebSocket(t *testing.T) {
 // The client does not wait for the upgrade's answer: a server may have read its frame
 // together with the request.
 func TestCoderWebSocketEarlyFrame(t *testing.T) {
+	t.Parallel()
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return coderEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
@@ -143,6 +145,7 @@ func TestCoderWebSocketEarlyFrame(t *testing.T) {
 }
 
 func TestCoderWebSocketDrain(t *testing.T) {
+	t.Parallel()
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return coderEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {

@@ -113,6 +113,7 @@ func eachRPC(t *testing.T, test func(rpc)) {
 }
 
 func TestConnect(t *testing.T) {
+	t.Parallel()
 	eachRPC(t, func(r rpc) {
 		ask := connect.NewRequest(wrapperspb.String("hello"))
 		ask.Header().Set("X-Name", "me")
@@ -149,6 +150,7 @@ func TestConnect(t *testing.T) {
 }
 
 func TestConnectStreams(t *testing.T) {
+	t.Parallel()
 	eachRPC(t, func(r rpc) {
 		counted, err := r.client("Count").CallServerStream(r.Context(), connect.NewRequest(wrapperspb.String("n")))
 		if err != nil {
@@ -197,6 +199,7 @@ func TestConnectStreams(t *testing.T) {
 
 // A stream is told of the drain, and what it then says arrives.
 func TestConnectDrain(t *testing.T) {
+	t.Parallel()
 	eachRPC(t, func(r rpc) {
 		stream, err := r.client("Count").CallServerStream(r.Context(), connect.NewRequest(wrapperspb.String("until")))
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestCORS(t *testing.T) {
+	t.Parallel()
 	c := cors.New(cors.Options{
 		AllowedOrigins:      []string{"https://*.example.com"},
 		AllowedMethods:      []string{"GET", "PUT"},

@@ -71,6 +71,7 @@ func echoApp() http.Handler {
 }
 
 func TestEcho(t *testing.T) {
+	t.Parallel()
 	each(t, echoApp(), func(s *server) {
 		testFramework(s, "/users/7")
 		s.want(s.get("/users/7/"), 200, "user 7")

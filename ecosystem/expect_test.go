@@ -21,6 +21,7 @@ func (n *noted) Read(p []byte) (int, error) {
 
 // The client asks whether its body is wanted, and hears before it sends it.
 func TestExpectContinue(t *testing.T) {
+	t.Parallel()
 	each(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/no" {
 			http.Error(w, "no", http.StatusForbidden)

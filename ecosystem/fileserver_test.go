@@ -41,6 +41,7 @@ func site(t *testing.T) (dir string, large []byte) {
 }
 
 func TestFileServer(t *testing.T) {
+	t.Parallel()
 	dir, large := site(t)
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir(dir)))
@@ -144,6 +145,7 @@ func listenForFiles(t *testing.T) *fileListener {
 
 // A file goes from the disk to the socket without a copy of it in the process.
 func TestFileServerUsesSendfile(t *testing.T) {
+	t.Parallel()
 	dir, large := site(t)
 	app := http.FileServer(http.Dir(dir))
 	want := func(t *testing.T, l *fileListener) {

@@ -64,6 +64,7 @@ func ginApp() http.Handler {
 }
 
 func TestGin(t *testing.T) {
+	t.Parallel()
 	each(t, ginApp(), func(s *server) {
 		testFramework(s, "/users/7")
 		s.want(s.get("/users/7"), 200, "user 7 of 127.0.0.1")

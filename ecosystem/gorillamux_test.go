@@ -38,6 +38,7 @@ func muxApp() http.Handler {
 }
 
 func TestGorillaMux(t *testing.T) {
+	t.Parallel()
 	each(t, muxApp(), func(s *server) {
 		got := s.get("/articles/tech/42")
 		s.want(got, 200, "article map[category:tech id:42]")

@@ -70,6 +70,7 @@ func gorillaWantEcho(s *server, c *websocket.Conn, kind int, message []byte) {
 }
 
 func TestGorillaWebSocket(t *testing.T) {
+	t.Parallel()
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return gorillaEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
@@ -114,6 +115,7 @@ func TestGorillaWebSocket(t *testing.T) {
 
 // The client goes without a word.
 func TestGorillaWebSocketCut(t *testing.T) {
+	t.Parallel()
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return gorillaEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {
@@ -129,6 +131,7 @@ func TestGorillaWebSocketCut(t *testing.T) {
 
 // A drain tells the client, and waits for what it has to say.
 func TestGorillaWebSocketDrain(t *testing.T) {
+	t.Parallel()
 	said, ended := make(chan string, 1), make(chan error, 1)
 	app := func(draining <-chan struct{}) http.Handler { return gorillaEcho(draining, said, ended) }
 	eachDraining(t, app, func(s *server) {

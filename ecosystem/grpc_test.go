@@ -45,6 +45,7 @@ func (s *server) dialGRPC() *grpc.ClientConn {
 
 // These are gRPC's interoperability tests. What fails ends the process, and says so.
 func TestGRPCInterop(t *testing.T) {
+	t.Parallel()
 	each(t, grpcServer(t), func(s *server) {
 		s.onlyHTTP2()
 		cc := s.dialGRPC()
@@ -72,6 +73,7 @@ func TestGRPCInterop(t *testing.T) {
 
 // Fifty streams share a connection, and one whose client does not read holds up none.
 func TestGRPCManyStreams(t *testing.T) {
+	t.Parallel()
 	each(t, grpcServer(t), func(s *server) {
 		s.onlyHTTP2()
 		cc := s.dialGRPC()
@@ -138,6 +140,7 @@ func (k talk) exchange() {
 
 // A drain tells the client not to come again, and waits for the stream that it has.
 func TestGRPCDrain(t *testing.T) {
+	t.Parallel()
 	each(t, grpcServer(t), func(s *server) {
 		s.onlyHTTP2()
 		cc := s.dialGRPC()

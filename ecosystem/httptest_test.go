@@ -14,6 +14,7 @@ import (
 // A handler's tests go on as they are: what httptest.ResponseRecorder says of it is what
 // a client of the server sees.
 func TestHTTPTest(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /hello/{name}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("X-Twice", "1")

@@ -306,6 +306,7 @@ func view(got reply, log string) string {
 // Middleware of net/http does around a native handler what it does around one of
 // net/http: on the wire, in what the handler sees, and in what it logs and counts.
 func TestMiddleware(t *testing.T) {
+	t.Parallel()
 	for _, p := range []protocol{plain, h2c} {
 		for _, u := range middlewares {
 			t.Run(fmt.Sprintf("%s, h2=%v", u.name, p.http2), func(t *testing.T) {

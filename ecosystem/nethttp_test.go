@@ -24,6 +24,7 @@ import (
 
 // What net/http itself has to put into an application.
 func TestNetHTTP(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	say := func(text string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
@@ -85,6 +86,7 @@ func TestNetHTTP(t *testing.T) {
 }
 
 func TestRequestTrailers(t *testing.T) {
+	t.Parallel()
 	each(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, before := r.Trailer["X-Sum"]
 		body, _ := io.ReadAll(r.Body)
@@ -100,6 +102,7 @@ func TestRequestTrailers(t *testing.T) {
 
 // Both sides talk at the same time, on one connection of HTTP/1.1.
 func TestFullDuplex(t *testing.T) {
+	t.Parallel()
 	each(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		if err := rc.EnableFullDuplex(); err != nil {
@@ -136,6 +139,7 @@ func TestFullDuplex(t *testing.T) {
 
 // Handlers see what a TLS connection is, and whose.
 func TestClientCertificate(t *testing.T) {
+	t.Parallel()
 	each(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil {
 			_, _ = io.WriteString(w, "plain")
@@ -161,6 +165,7 @@ func TestClientCertificate(t *testing.T) {
 
 // An upgrade is behind other requests in one segment, and before its first bytes.
 func TestPipelinedUpgrade(t *testing.T) {
+	t.Parallel()
 	eachDraining(t, func(draining <-chan struct{}) http.Handler { return origin(draining, nil) }, func(s *server) {
 		s.onlyHTTP1()
 		nc := s.dial()
@@ -187,6 +192,7 @@ func TestPipelinedUpgrade(t *testing.T) {
 
 // An error is no reason to close a connection, unless net/http closes it too.
 func TestConnectionsAreKept(t *testing.T) {
+	t.Parallel()
 	codes := []string{"200", "204", "304", "400", "404", "413", "500", "503"}
 	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var code int
@@ -253,6 +259,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 }
 
 func TestVeryLargeBodies(t *testing.T) {
+	t.Parallel()
 	const size = 16 << 20
 	sum := crc32.NewIEEE()
 	_, _ = io.Copy(sum, &zeros{size})
@@ -288,6 +295,7 @@ func TestVeryLargeBodies(t *testing.T) {
 
 // A client of HTTP/1.0, and one that says keep-alive.
 func TestHTTP10(t *testing.T) {
+	t.Parallel()
 	each(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stream" {
 			for range 3 {
@@ -320,6 +328,7 @@ func TestHTTP10(t *testing.T) {
 }
 
 func TestInformational(t *testing.T) {
+	t.Parallel()
 	each(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusProcessing)
 		w.Header().Set("Link", "</a.css>")
@@ -375,6 +384,7 @@ func forward(w http.ResponseWriter, r *http.Request) {
 
 // The client has the server for its proxy.
 func TestForwardProxy(t *testing.T) {
+	t.Parallel()
 	behind := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %d", r.Method, r.RequestURI, len(body))
@@ -426,6 +436,7 @@ func events(draining <-chan struct{}, gone chan<- error) http.Handler {
 }
 
 func TestServerSentEvents(t *testing.T) {
+	t.Parallel()
 	gone := make(chan error, 1)
 	eachDraining(t, func(draining <-chan struct{}) http.Handler { return events(draining, gone) }, func(s *server) {
 		follow := func(ctx context.Context) (*http.Response, func() int) {

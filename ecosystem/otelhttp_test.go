@@ -19,6 +19,7 @@ import (
 )
 
 func TestOpenTelemetry(t *testing.T) {
+	t.Parallel()
 	spans := tracetest.NewSpanRecorder()
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 	reader := sdkmetric.NewManualReader()

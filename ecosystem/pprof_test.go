@@ -14,6 +14,7 @@ import (
 
 // The profiles are read by what go tool pprof reads them by.
 func TestPprof(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -48,6 +49,7 @@ func TestPprof(t *testing.T) {
 var visits = expvar.NewInt("visits")
 
 func TestExpvar(t *testing.T) {
+	t.Parallel()
 	each(t, http.DefaultServeMux, func(s *server) { // where expvar puts itself
 		visits.Add(1)
 		got := s.get("/debug/vars")

@@ -29,11 +29,12 @@ func origin(draining <-chan struct{}, gone chan<- error) http.Handler {
 		if r.ContentLength > 0 {
 			w.Header().Set("Content-Length", fmt.Sprint(r.ContentLength))
 		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
+		var body bytes.Buffer
+		body.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+		if _, err := body.ReadFrom(r.Body); err != nil {
 			panic(err)
 		}
-		_, _ = w.Write(body)
+		_, _ = w.Write(body.Bytes())
 	})
 	mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
 		for i := 0; ; i++ {
@@ -136,6 +137,8 @@ func eachProxy(t *testing.T, gone chan<- error, test func(s *server)) {
 }
 
 func TestReverseProxy(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("0123456789abcdef", 1<<18)
 	eachProxy(t, nil, func(s *server) {
 		got := s.get("/headers?a=b%20c&d")
 		s.want(got, 200, "GET /headers?a=b%20c&d for 127.0.0.1 at 127.0.0.1:")
@@ -150,7 +153,6 @@ func TestReverseProxy(t *testing.T) {
 		if got := s.do("HEAD", "/headers", ""); got.StatusCode != 200 || got.ContentLength <= 0 {
 			s.Error(got.StatusCode, got.ContentLength)
 		}
-		large := strings.Repeat("0123456789abcdef", 1<<18)
 		if got := s.do("POST", "/echo", large); got.text != large {
 			s.Errorf("%d bytes", len(got.text))
 		}
@@ -161,6 +163,7 @@ func TestReverseProxy(t *testing.T) {
 }
 
 func TestReverseProxyTrailers(t *testing.T) {
+	t.Parallel()
 	eachProxy(t, nil, func(s *server) {
 		got := s.do("POST", "/trailers", "body") // with those of a request ReverseProxy does nothing
 		s.want(got, 200, "body")
@@ -171,6 +174,7 @@ func TestReverseProxyTrailers(t *testing.T) {
 }
 
 func TestReverseProxyInformational(t *testing.T) {
+	t.Parallel()
 	eachProxy(t, nil, func(s *server) {
 		var links []string
 		ctx := httptrace.WithClientTrace(s.Context(), &httptrace.ClientTrace{
@@ -189,6 +193,7 @@ func TestReverseProxyInformational(t *testing.T) {
 
 // A response that its origin has not finished does not look finished.
 func TestReverseProxyAbort(t *testing.T) {
+	t.Parallel()
 	eachProxy(t, nil, func(s *server) {
 		resp, err := s.client.Get(s.url + "/abort") //nolint:noctx // the client has a timeout
 		if err != nil {
@@ -202,6 +207,7 @@ func TestReverseProxyAbort(t *testing.T) {
 }
 
 func TestReverseProxyUpstreamDown(t *testing.T) {
+	t.Parallel()
 	down := httptest.NewServer(nil)
 	down.Close()
 	each(t, proxyTo(down.URL, nil), func(s *server) { s.want(s.get("/"), http.StatusBadGateway, "") })
@@ -226,6 +232,7 @@ func (s *server) stream(ctx context.Context) (*http.Response, *bufio.Scanner) {
 
 // A client that goes is seen at the other end.
 func TestReverseProxyCancel(t *testing.T) {
+	t.Parallel()
 	gone := make(chan error, 1)
 	eachProxy(t, gone, func(s *server) {
 		ctx, cancel := context.WithCancel(s.Context())
@@ -240,6 +247,7 @@ func TestReverseProxyCancel(t *testing.T) {
 
 // A drain waits for a stream through the proxy, which its origin ends.
 func TestReverseProxyStreamDrain(t *testing.T) {
+	t.Parallel()
 	eachProxy(t, nil, func(s *server) {
 		resp, in := s.stream(s.Context())
 		defer resp.Body.Close()
@@ -291,6 +299,7 @@ func (s *server) wantEcho(rw io.ReadWriter, size int) {
 }
 
 func TestReverseProxyUpgrade(t *testing.T) {
+	t.Parallel()
 	eachProxy(t, nil, func(s *server) {
 		s.onlyHTTP1()
 		rw := s.upgraded()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"runtime/pprof"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +33,27 @@ const patience = time.Minute
 
 func TestMain(m *testing.M) {
 	(&fasthttp.ResponseHeader{}).Header() // begins fasthttp's clock, which has no end
-	os.Exit(m.Run())
+	before := runtime.NumGoroutine()
+	code := m.Run()
+	left := func() bool { return runtime.NumGoroutine() > before }
+	if stacks := awaitNone(left); stacks != "" {
+		fmt.Printf("there were %d goroutines before all tests, and are\n%s", before, stacks)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// awaitNone returns when nothing is left, or with all goroutines when something remains.
+func awaitNone(left func() bool) (stacks string) {
+	began := time.Now()
+	for pause := time.Millisecond; left(); pause *= 2 { // to look costs more than a while longer
+		if time.Since(began) > patience {
+			buf := make([]byte, 1<<20)
+			return string(buf[:runtime.Stack(buf, true)])
+		}
+		time.Sleep(pause)
+	}
+	return ""
 }
 
 // server is one that a test's handler runs on, with a client of it.
@@ -114,7 +137,8 @@ func (s *server) onlyHTTP2() {
 }
 
 // each runs a test of a handler on each kind of server. The server's end is part of it:
-// it is to be a graceful one, and to leave nothing behind.
+// it is to be a graceful one, and to leave nothing behind. Other tests run meanwhile: a
+// label tells the goroutines that come of this one.
 func each(t *testing.T, app http.Handler, test func(s *server)) {
 	t.Helper()
 	eachDraining(t, func(<-chan struct{}) http.Handler { return app }, test)
@@ -125,7 +149,7 @@ func eachDraining(t *testing.T, app func(draining <-chan struct{}) http.Handler,
 	t.Helper()
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
-			before := runtime.NumGoroutine()
+			pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels("test", t.Name())))
 			s := &server{T: t, client: &http.Client{Timeout: patience}, protocol: f.protocol}
 			transport := &http.Transport{Protocols: f.protocol.of()}
 			s.client.Transport = transport
@@ -137,7 +161,7 @@ func eachDraining(t *testing.T, app func(draining <-chan struct{}) http.Handler,
 			}
 			f.make(form{s, app})
 			s.url = scheme + s.url
-			defer s.end(before)
+			defer s.end()
 			test(s)
 		})
 	}
@@ -305,18 +329,22 @@ func (s *server) wantAwaited(over <-chan error) {
 }
 
 // end ends a test's server, and wants nothing to be left.
-func (s *server) end(goroutines int) {
+func (s *server) end() {
 	s.Helper()
 	s.client.CloseIdleConnections()
 	if err := s.shutdown(); err != nil {
 		s.Errorf("shutdown: %v", err)
 	}
 	s.client.CloseIdleConnections()
-	for began := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) {
-		if time.Since(began) > patience {
-			buf := make([]byte, 1<<20)
-			s.Fatalf("%d goroutines, there were %d:\n%s", runtime.NumGoroutine(), goroutines, buf[:runtime.Stack(buf, true)])
-		}
+	pprof.SetGoroutineLabels(context.Background()) // this one is no remainder
+	label := strconv.Quote(s.Name())
+	left := func() bool {
+		var profile strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&profile, 1)
+		return strings.Contains(profile.String(), label)
+	}
+	if stacks := awaitNone(left); stacks != "" {
+		s.Fatalf("some of these goroutines are this server's:\n%s", stacks)
 	}
 }
 
@@ -419,11 +447,12 @@ func (s *server) send(r *http.Request) reply {
 		s.Fatal(err)
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
+	var text strings.Builder
+	text.Grow(int(max(resp.ContentLength, 0))) // new memory is what a long one costs most
+	if _, err := io.Copy(&text, resp.Body); err != nil {
 		s.Fatalf("%s %s: %v", r.Method, r.URL, err)
 	}
-	return reply{resp, string(text)}
+	return reply{resp, text.String()}
 }
 
 // want wants a response of a status and with a text in it.

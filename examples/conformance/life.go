@@ -39,6 +39,9 @@ func states(x *run, s *http.Server) {
 
 func onShutdown(x *run) { x.server.RegisterOnShutdown(func() { x.signal("shutting down") }) }
 
+// ample is a timeout that a client keeps, if it is not to be late, on a busy machine too.
+const ample = 2 * time.Second
+
 var life = []behaviour{
 	{name: "three requests, one after the other", script: func(_ *run, c *conn) {
 		c.get("/a")
@@ -188,7 +191,7 @@ var life = []behaviour{
 		c.send(target("/a"))
 		c.rest()
 	}},
-	{name: "ReadTimeout is the idle timeout where there is none", server: func(_ *run, s *http.Server) { s.ReadTimeout = 300 * time.Millisecond }, plain: true, script: func(_ *run, c *conn) {
+	{name: "ReadTimeout is the idle timeout where there is none", server: func(_ *run, s *http.Server) { s.ReadTimeout = ample }, plain: true, script: func(_ *run, c *conn) {
 		c.send(target("/a"))
 		c.rest()
 	}},
@@ -197,17 +200,17 @@ var life = []behaviour{
 		c.send("GET / HTTP/1.1\r\nHost:")
 		c.rest()
 	}},
-	{name: "ReadHeaderTimeout does not concern a body", server: func(_ *run, s *http.Server) { s.ReadHeaderTimeout = 300 * time.Millisecond }, plain: true, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+	{name: "ReadHeaderTimeout does not concern a body", server: func(_ *run, s *http.Server) { s.ReadHeaderTimeout = ample }, plain: true, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
 		x.signal("running")
 		dumpBody(x, r)
 	}, script: func(x *run, c *conn) {
 		c.send(post("", "Content-Length: 3"))
 		x.wait("running")
-		time.Sleep(400 * time.Millisecond) // longer than the timeout, which is what this is about
+		time.Sleep(ample + ample/4) // longer than the timeout, which is what this is about
 		c.send("abc")
 		c.response("POST")
 	}},
-	{name: "ReadTimeout ends the reading of a body", server: func(_ *run, s *http.Server) { s.ReadTimeout = 300 * time.Millisecond }, plain: true, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
+	{name: "ReadTimeout ends the reading of a body", server: func(_ *run, s *http.Server) { s.ReadTimeout = ample }, plain: true, serve: func(x *run, w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		var ne net.Error
 		x.sawf("%q %v", b, errors.As(err, &ne) && ne.Timeout())
@@ -216,8 +219,8 @@ var life = []behaviour{
 		c.send(post("abc", "Content-Length: 10"))
 		c.rest()
 	}},
-	{name: "WriteTimeout cuts a response that is late", server: func(_ *run, s *http.Server) { s.WriteTimeout = 50 * time.Millisecond }, plain: true, serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(100 * time.Millisecond) // longer than the timeout
+	{name: "WriteTimeout cuts a response that is late", server: func(_ *run, s *http.Server) { s.WriteTimeout = soon }, plain: true, serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(late)
 		n, err := io.WriteString(w, "a")
 		x.sawf("%d %v", n, err)
 	}, script: func(_ *run, c *conn) {
@@ -416,7 +419,7 @@ var life = []behaviour{
 			time.Sleep(100 * time.Microsecond) // so that most are read by themselves
 			c.write(text[i:])
 			c.rest()
-			got := []byte(strings.Join(wire(c.taken()), "\n"))
+			got := []byte(strings.Join(wire(slices.Clone(c.taken())), "\n"))
 			if first == nil {
 				first = got
 			} else if !bytes.Equal(first, got) {

@@ -156,23 +156,31 @@ func choose(wanted *regexp.Regexp) (list []*behaviour) {
 	return list
 }
 
+var (
+	free    = make(chan struct{}, 32) // a place for each script that runs: most wait for one another, few compute
+	company sync.RWMutex              // held by each script: those that are to be alone hold it alone
+)
+
 // show returns the transcripts of a contender, "" where a behaviour has nothing to
-// do with the variant.
+// do with the variant. Several shows at once have their scripts wait for one another.
 func show(c *contender, v variant, list []*behaviour) []string {
 	shown := make([]string, len(list))
 	var wg sync.WaitGroup
-	free := make(chan struct{}, 32) // most wait for one another, few compute
 	for i, b := range list {
 		if b.alone || b.plain && v != variants[0] {
 			continue
 		}
 		free <- struct{}{}
 		wg.Go(func() {
+			company.RLock()
 			shown[i] = b.transcript(c, v)
+			company.RUnlock()
 			<-free
 		})
 	}
 	wg.Wait()
+	company.Lock()
+	defer company.Unlock()
 	for i, b := range list {
 		if b.alone && v == variants[0] {
 			shown[i] = b.transcript(c, v)
