@@ -219,8 +219,8 @@ var life = []behaviour{
 		c.send(post("abc", "Content-Length: 10"))
 		c.rest()
 	}},
-	{name: "WriteTimeout cuts a response that is late", server: func(_ *run, s *http.Server) { s.WriteTimeout = 50 * time.Millisecond }, plain: true, serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(100 * time.Millisecond) // longer than the timeout
+	{name: "WriteTimeout cuts a response that is late", server: func(_ *run, s *http.Server) { s.WriteTimeout = soon }, plain: true, serve: func(x *run, w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(late)
 		n, err := io.WriteString(w, "a")
 		x.sawf("%d %v", n, err)
 	}, script: func(_ *run, c *conn) {
