@@ -45,11 +45,13 @@ func TestMain(m *testing.M) {
 
 // awaitNone returns when nothing is left, or with all goroutines when something remains.
 func awaitNone(left func() bool) (stacks string) {
-	for began := time.Now(); left(); time.Sleep(time.Millisecond) {
+	began := time.Now()
+	for pause := time.Millisecond; left(); pause *= 2 { // to look costs more than a while longer
 		if time.Since(began) > patience {
 			buf := make([]byte, 1<<20)
 			return string(buf[:runtime.Stack(buf, true)])
 		}
+		time.Sleep(pause)
 	}
 	return ""
 }
