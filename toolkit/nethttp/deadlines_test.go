@@ -82,12 +82,7 @@ func TestDeadlinesOfHandlersHold(t *testing.T) {
 				b, err := io.ReadAll(r.Body)
 				s.note("body %q, timeout: %v", b, errors.Is(err, os.ErrDeadlineExceeded))
 			}))
-			var over sync.WaitGroup
-			over.Go(func() { _ = srv.Serve(l) })
-			log = s.play(l, false, slow)
-			_ = srv.Close()
-			over.Wait()
-			time.Sleep(48 * time.Hour) // as in TestTimeouts
+			whileServed(srv, l, false, func() { log = s.play(l, false, slow) })
 		})
 		return log
 	}
@@ -143,29 +138,27 @@ func TestDeadlineIsSetBeforeIdle(t *testing.T) {
 			}
 			return nil
 		}}
-		var over sync.WaitGroup
-		over.Go(func() { _ = s.Serve(l) })
-		client := l.dial()
-		answers := make([]byte, 64<<10)
-		for range 3 {
-			_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: t\r\n\r\n")
-			if _, err := client.Read(answers); err != nil {
-				t.Fatal(err)
+		whileServed(s, l, false, func() {
+			client := l.dial()
+			answers := make([]byte, 64<<10)
+			for range 3 {
+				_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: t\r\n\r\n")
+				if _, err := client.Read(answers); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if n := s.Life.Counts().Idle; n != 1 {
+					t.Errorf("%d connections are idle", n)
+				}
+				time.Sleep(time.Second)
 			}
-			synctest.Wait()
-			if n := s.Life.Counts().Idle; n != 1 {
-				t.Errorf("%d connections are idle", n)
+			one := "1 active"
+			if len(told) != 3 || !strings.Contains(told[0], one) || !strings.Contains(told[1], one) || !strings.Contains(told[2], one) {
+				t.Errorf("when the deadline was set there were %q", told)
 			}
-			time.Sleep(time.Second)
-		}
-		one := "1 active"
-		if len(told) != 3 || !strings.Contains(told[0], one) || !strings.Contains(told[1], one) || !strings.Contains(told[2], one) {
-			t.Errorf("when the deadline was set there were %q", told)
-		}
-		_ = s.Shutdown(t.Context())
-		over.Wait()
-		_ = client.Close()
-		time.Sleep(48 * time.Hour) // as in TestTimeouts
+			_ = s.Shutdown(t.Context())
+			_ = client.Close()
+		})
 	})
 }
 
@@ -184,17 +177,15 @@ func TestReadDeadlineFails(t *testing.T) {
 			}
 			return nil
 		}}
-		var over sync.WaitGroup
-		over.Go(func() { _ = s.Serve(l) })
-		client := l.dial()
-		_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx") // nothing is being read then
-		if _, err := client.Read(make([]byte, 64<<10)); err != nil {
-			t.Error(err)
-		}
-		_ = client.Close()
-		_ = s.Shutdown(t.Context())
-		over.Wait()
-		time.Sleep(48 * time.Hour) // as in TestTimeouts
+		whileServed(s, l, false, func() {
+			client := l.dial()
+			_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\nx") // nothing is being read then
+			if _, err := client.Read(make([]byte, 64<<10)); err != nil {
+				t.Error(err)
+			}
+			_ = client.Close()
+			_ = s.Shutdown(t.Context())
+		})
 	})
 }
 
@@ -214,23 +205,22 @@ func TestDeadlineOfWhatWasHandedOver(t *testing.T) {
 				b, err = io.ReadAll(r.Body)
 				n = len(b)
 			}))
-			var over sync.WaitGroup
-			over.Go(func() { _ = srv.Serve(l) })
-			client, answer := l.dial(), make([]byte, 64<<10)
-			_, _ = io.WriteString(client, "GET /native HTTP/1.1\r\nHost: t\r\n\r\n")
-			if _, err := client.Read(answer); err != nil {
-				t.Error(err)
-			}
-			over.Go(func() { // not all of it is read
-				_, _ = fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("a", size))
+			whileServed(srv, l, false, func() {
+				client, answer := l.dial(), make([]byte, 64<<10)
+				_, _ = io.WriteString(client, "GET /native HTTP/1.1\r\nHost: t\r\n\r\n")
+				if _, err := client.Read(answer); err != nil {
+					t.Error(err)
+				}
+				var writer sync.WaitGroup
+				writer.Go(func() { // not all of it is read
+					_, _ = fmt.Fprintf(client, "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("a", size))
+				})
+				if _, err := client.Read(answer); err != nil {
+					t.Error(err)
+				}
+				_ = client.Close()
+				writer.Wait()
 			})
-			if _, err := client.Read(answer); err != nil {
-				t.Error(err)
-			}
-			_ = client.Close()
-			_ = srv.Close()
-			over.Wait()
-			time.Sleep(48 * time.Hour) // as in TestTimeouts
 		})
 		return n, err
 	}

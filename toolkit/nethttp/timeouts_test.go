@@ -290,6 +290,23 @@ type served interface {
 	Close() error
 }
 
+// whileServed calls f while srv serves l, and returns when nothing of srv is left. It is for
+// a bubble of fake time.
+func whileServed(srv served, l net.Listener, secure bool, f func()) {
+	var over sync.WaitGroup
+	over.Go(func() {
+		if secure {
+			_ = srv.ServeTLS(l, "", "")
+		} else {
+			_ = srv.Serve(l)
+		}
+	})
+	f()
+	_ = srv.Close()
+	over.Wait()
+	time.Sleep(48 * time.Hour) // for what ends on its own time, as fasthttp's worker pool
+}
+
 // unfinished are the scripts in which a request's header does not end in time, and when its
 // first byte comes, in milliseconds.
 var unfinished = map[string]int{
@@ -359,18 +376,7 @@ func TestTimeouts(t *testing.T) {
 				synctest.Test(t, func(*testing.T) {
 					s := &scene{paths: strings.NewReplacer("{1}", path[0], "{2}", path[1])}
 					srv, l := serverOf(s), newPipe()
-					over := new(sync.WaitGroup)
-					over.Go(func() {
-						if script.tls {
-							_ = srv.ServeTLS(l, "", "")
-						} else {
-							_ = srv.Serve(l)
-						}
-					})
-					log = s.play(l, script.deaf, script.play)
-					_ = srv.Close()
-					over.Wait()
-					time.Sleep(48 * time.Hour) // for what ends on its own time, as fasthttp's worker pool
+					whileServed(srv, l, script.tls, func() { log = s.play(l, script.deaf, script.play) })
 				})
 				return log
 			}
